@@ -1,0 +1,128 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The fluoroscopy simulator as a frame source: a procedure with ground truth, without an end."""
+
+from collections.abc import Iterator
+
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.imaging.carm import CArm
+from fedefm_ros.imaging.frame import Frame
+from fedefm_ros.simulation.anatomy import KINDS
+from fedefm_ros.simulation.scene import Pose, Scene
+
+import numpy as np
+
+
+class FluoroscopySimulator:
+    """
+    Simulated fluoroscopy of one kind of scene.
+
+    A sequence is an endless procedure: breath and heart move, devices are advanced and drawn
+    back, and every ``scene_seconds`` another patient lies on the table. Equal seeds give equal
+    frames.
+    """
+
+    def __init__(self, kind: str = 'human', size: int = 512, rate: float = 15.0, seed: int = 0,
+                 scene_seconds: float = 20.0):
+        """
+        Make the source; rendering starts with iteration.
+
+        :param kind: ``human``, ``animal``, ``phantom`` or ``simulation``.
+        :param size: width and height in pixels, 64 to 4096.
+        :param rate: frames per second.
+        :raises FedefmError: kind, size or rate out of range.
+        """
+        if kind not in KINDS:
+            raise FedefmError(f'simulator kind {kind!r} is unknown; known: {", ".join(KINDS)}')
+        if not 64 <= size <= 4096:
+            raise FedefmError(f'simulator size {size} is out of range 64 to 4096 pixels')
+        if not 0.0 < rate <= 1000.0:
+            raise FedefmError(f'simulator rate {rate} Hz is out of range 0 to 1000')
+        self.name = f'simulator ({kind})'
+        self.kind = kind
+        self.size = size
+        self.rate = rate
+        self.seed = seed
+        self.scene_seconds = scene_seconds
+        # A 20 cm intensifier field on 512 pixels, magnified 1.5 times.
+        self.carm = CArm((205.0 / size, 205.0 / size), 1100.0, 733.0, 0.0, 0.0)
+        self.frame_count = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield frames for ever."""
+        spacing = self.carm.patient_spacing_mm[0]
+        per_scene = max(1, int(self.scene_seconds * self.rate))
+        index = 0
+        while True:
+            rng = np.random.default_rng((self.seed, index))
+            scene = _scene_with_devices(self.kind, rng, self.size, spacing)
+            detector = scene.detector(rng)
+            motion = _Motion(rng, scene)
+            for step in range(per_scene):
+                image, truth = scene.render(detector, motion.pose(step / self.rate))
+                yield Frame(image, index, index / self.rate, truth)
+                index += 1
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to free."""
+
+    def __enter__(self) -> 'FluoroscopySimulator':
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Close."""
+        self.close()
+
+
+def _scene_with_devices(kind, rng, size, spacing):
+    """Draw a scene in which something is to be seen: this is a procedure, not a training set."""
+    for _ in range(20):
+        scene = Scene(kind, rng, size, spacing, device_count=1)
+        counts = [int(((device.points > 0) & (device.points < size)).all(axis=1).sum())
+                  for device in scene.devices]
+        if max(counts) > 0.3 * size and scene.devices[0].kind == labels.CATHETER:
+            break
+    return scene
+
+
+class _Motion:
+    """Breath, heart beat, and an operator who advances and retracts."""
+
+    def __init__(self, rng, scene):
+        alive = scene.kind in ('human', 'animal')
+        self._breath = rng.uniform(2, 9) * scene.size / 512 if alive else 0.0
+        self._breath_hz = rng.uniform(0.18, 0.3)
+        self._beat_hz = rng.uniform(0.9, 1.6)
+        self._alive = alive
+        self._reach = [_free_length(device) for device in scene.devices]
+        self._period = rng.uniform(6.0, 14.0)
+        self._phase = rng.uniform(0, 1)
+
+    def pose(self, seconds):
+        breath = self._breath * np.sin(2 * np.pi * self._breath_hz * seconds)
+        beat = np.sin(2 * np.pi * self._beat_hz * seconds) if self._alive else 0.0
+        # Triangle wave: in for half of the period, out for the other half.
+        swing = abs(2.0 * ((seconds / self._period + self._phase) % 1.0) - 1.0)
+        advance = tuple(float(int(swing * reach)) for reach in self._reach)
+        return Pose((0.15 * breath, breath), float(beat), advance)
+
+
+def _free_length(device):
+    """Return how many pixels of a device may be drawn back."""
+    if device.kind == labels.GUIDEWIRE:
+        return 0.8 * (len(device.points) - max(device.hidden_until, 8))
+    return 0.0
