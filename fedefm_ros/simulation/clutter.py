@@ -25,11 +25,17 @@ from fedefm_ros.simulation.rendering import cylinder, hollow_cylinder, near_curv
 import numpy as np
 
 
-def _stroke(layer, points, radius, strength, profile=cylinder):
+def _stroke(layer, points, radius, strength, profile=cylinder, fade=(0.0, 0.0)):
+    """Add a tube; ``fade`` gives the lengths in pixels over which its two ends come and go."""
     for tube in near_curve(points, layer.shape, float(np.max(radius)) + 1.0):
         r = radius if np.isscalar(radius) else \
             radius[np.clip(tube.arc.astype(int), 0, len(radius) - 1)]
-        layer[tube.rows, tube.cols] += (strength * profile(tube.distance, r)).astype(np.float32)
+        value = strength * profile(tube.distance, r)
+        if fade[0]:
+            value = value * np.clip(tube.arc / fade[0], 0.0, 1.0)
+        if fade[1]:
+            value = value * np.clip((len(points) - 1 - tube.arc) / fade[1], 0.0, 1.0)
+        layer[tube.rows, tube.cols] += value.astype(np.float32)
 
 
 def add_vessel_tree(rng: np.random.Generator, layer: np.ndarray, scale: float,
@@ -50,12 +56,14 @@ def add_vessel_tree(rng: np.random.Generator, layer: np.ndarray, scale: float,
         taper = rng.uniform(0.4, 0.8)
         radii = np.linspace(radius, max(radius * taper, 0.7), length + 1)
         points = integrate(point, heading, smooth_noise(rng, length, 35 * scale) * 0.022 / scale)
+        # Contrast agent thins out at both ends; only devices end bluntly.
+        fade = (rng.uniform(15, 60) * scale if depth == 0 else 0.0, rng.uniform(10, 60) * scale)
         if wall:
             outer = float(radii.mean())
             _stroke(layer, points, outer, strength,
-                    lambda d, r: hollow_cylinder(d, r, r * 0.85))
+                    lambda d, r: hollow_cylinder(d, r, r * 0.85), fade)
         else:
-            _stroke(layer, points, radii, strength * min(1.0, radius / (4 * scale)))
+            _stroke(layer, points, radii, strength * min(1.0, radius / (4 * scale)), fade=fade)
         drawn += 1
         if depth < 4:
             for _ in range(rng.integers(1, 4)):
@@ -144,14 +152,16 @@ def add_phantom_parts(rng: np.random.Generator, layer: np.ndarray, scale: float)
     """Add silicone vessels, an acrylic box, tubing, screws and connectors; in place."""
     height, width = layer.shape
     for _ in range(rng.integers(1, 4)):
-        start = rng.uniform(-0.05, 1.05, 2) * (width, height)
-        heading = np.arctan2(height / 2 - start[1], width / 2 - start[0]) + rng.normal(0, 0.5)
-        count = int(rng.uniform(0.5, 1.5) * height)
+        turn = rng.uniform(0, 2 * np.pi)
+        start = np.array([width, height]) * (0.5 + 0.8 * np.array([np.cos(turn), np.sin(turn)]))
+        heading = np.arctan2(height / 2 - start[1], width / 2 - start[0]) + rng.normal(0, 0.4)
+        count = int(rng.uniform(1.2, 2.5) * height)
         points = integrate(start, heading, smooth_noise(rng, count, 110 * scale) * 0.012 / scale)
         outer = rng.uniform(10, 45) * scale
         inner = outer * rng.uniform(0.78, 0.94)
         _stroke(layer, points, outer, rng.uniform(0.05, 0.4),
-                lambda d, r, k=inner / outer: hollow_cylinder(d, r, r * k))
+                lambda d, r, k=inner / outer: hollow_cylinder(d, r, r * k),
+                fade=(0.0, rng.uniform(20, 80) * scale))
     if rng.random() < 0.5:
         add_vessel_tree(rng, layer, 2.2 * scale, strength=rng.uniform(0.05, 0.3), wall=True)
     x, y = coordinates(layer.shape)
@@ -164,9 +174,9 @@ def add_phantom_parts(rng: np.random.Generator, layer: np.ndarray, scale: float)
         else:
             layer += rng.uniform(0.05, 0.4) * soft_step(rng.uniform(2, 9) * scale - np.abs(d), 1)
     if rng.random() < 0.4:
-        start = rng.uniform(0, 1, 2) * (width, height)
-        points = integrate(start, rng.uniform(0, 6.3), smooth_noise(
-            rng, int(1.2 * height), 200) * 0.01)
+        start = np.array([rng.uniform(0, 1) * width, -20.0])
+        points = integrate(start, np.pi / 2 + rng.normal(0, 0.7), smooth_noise(
+            rng, int(2.2 * height), 200) * 0.008)
         outer = rng.uniform(4, 12) * scale
         _stroke(layer, points, outer, rng.uniform(0.05, 0.25),
                 lambda d, r: hollow_cylinder(d, r, r * 0.7))

@@ -1,0 +1,119 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Simulated frames as an endless training set: sample number i is the same on every machine."""
+
+import cv2
+
+from fedefm_ros.segmentation.grey import grey_range, to_network
+from fedefm_ros.simulation.anatomy import KINDS
+from fedefm_ros.simulation.scene import Scene
+
+import numpy as np
+
+import torch
+from torch.utils.data import Dataset
+
+#: How many samples share an anatomy (with other devices, exposure and orientation each time):
+#: an anatomy takes several times as long to make as a frame of it.
+SAMPLES_PER_SCENE = 3
+
+
+class SimulatedFrames(Dataset):
+    """Random crops of random frames; (1, C, C) float32 image and (C, C) int64 labels."""
+
+    def __init__(self, samples: int, seed: int, crop: int = 384, size: int = 512,
+                 shares: dict[str, float] | None = None, first: int = 0):
+        """
+        Describe the set; samples are made when asked for.
+
+        :param samples: how many there are.
+        :param crop: side of the square crop in pixels.
+        :param size: side of the simulated frame in pixels.
+        :param shares: how often each kind of scene comes, by name; missing kinds: never.
+        :param first: number of the first sample (to go on after an interruption).
+        """
+        self._samples = samples
+        self._seed = seed
+        self._crop = crop
+        self._size = size
+        shares = shares or {'human': 0.5, 'animal': 0.2, 'phantom': 0.2, 'simulation': 0.1}
+        self._kinds = [kind for kind in KINDS if shares.get(kind)]
+        weights = np.array([shares[kind] for kind in self._kinds], float)
+        self._weights = weights / weights.sum()
+        self._first = first
+        self._scene = None
+        self._scene_number = None
+
+    def __len__(self) -> int:
+        """Return the number of samples left."""
+        return self._samples - self._first
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return one sample."""
+        number = index + self._first
+        image, mask = self.frame(number)
+        rng = np.random.default_rng((self._seed, number, 2))
+        image, mask = _augmented(rng, image, mask, self._crop)
+        return torch.from_numpy(image[None]), torch.from_numpy(mask.astype(np.int64))
+
+    def frame(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return sample ``number`` before cropping: image and mask, (S, S) uint8 each."""
+        scene_number, variant = divmod(number, SAMPLES_PER_SCENE)
+        if scene_number != self._scene_number:
+            rng = np.random.default_rng((self._seed, scene_number, 0))
+            kind = self._kinds[rng.choice(len(self._kinds), p=self._weights)]
+            spacing = float(np.exp(rng.uniform(np.log(0.15), np.log(0.45)))) * 512 / self._size
+            self._scene = Scene(kind, rng, self._size, spacing)
+            self._scene_number = scene_number
+        rng = np.random.default_rng((self._seed, scene_number, 1, variant))
+        self._scene.redraw_devices(rng)
+        image, truth = self._scene.render(self._scene.detector(rng))
+        return image, truth.mask
+
+
+def _augmented(rng, image, mask, crop):
+    """Return a random crop as the network sees it: (C, C) float32 and uint8."""
+    image = _burned_in(rng, image)
+    if rng.random() < 0.25:
+        quality = int(rng.integers(40, 95))
+        image = cv2.imdecode(
+            cv2.imencode('.jpg', image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1], 0)
+    low, high = grey_range(image)
+    spread = high - low
+    # Stations differ in what the middle of their images holds.
+    low, high = low + rng.normal(0, 0.06) * spread, high + rng.normal(0, 0.06) * spread
+    space = image.shape[0] - crop
+    y, x = (int(rng.integers(0, space + 1)) for _ in range(2))
+    image, mask = (a[y:y + crop, x:x + crop] for a in (image, mask))
+    turns = int(rng.integers(0, 4))
+    image, mask = (np.rot90(a, turns) for a in (image, mask))
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    return np.ascontiguousarray(to_network(image, low, high)), np.ascontiguousarray(mask)
+
+
+def _burned_in(rng, image):
+    """Write text or a frame into an image now and then, as consoles and screen grabbers do."""
+    if rng.random() > 0.12:
+        return image
+    image = image.copy()
+    size = image.shape[0]
+    grey = int(rng.choice((255, 0, rng.integers(120, 256))))
+    for _ in range(rng.integers(1, 6)):
+        text = ''.join(rng.choice(list('ABCDEFLRVkms0123456789:./-+ '), rng.integers(1, 14)))
+        at = (int(rng.uniform(0, 0.9) * size), int(rng.uniform(0.03, 1.0) * size))
+        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, rng.uniform(0.3, 0.9), grey,
+                    int(rng.integers(1, 3)), cv2.LINE_AA)
+    return image

@@ -1,0 +1,45 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The grey levels that a network sees: one definition for training and for the robot."""
+
+import numpy as np
+
+
+def grey_range(image: np.ndarray) -> tuple[float, float]:
+    """
+    Return the grey levels that are shown to the network as 0 and 1.
+
+    They are the 1st and 99th percentile of the middle of the image, where the collimator's
+    blades, burned-in text and black borders seldom reach.
+
+    :param image: (H, W) uint8 or uint16.
+    :returns: low and high in the image's own units; high - low is at least 1/64 of full range.
+    """
+    height, width = image.shape
+    top, left = height // 8, width // 8
+    step = max(1, min(height, width) // 128)
+    middle = image[top:height - top or None:step, left:width - left or None:step]
+    low, high = np.percentile(middle, (1.0, 99.0))
+    least = (65535.0 if image.dtype == np.uint16 else 255.0) / 64.0
+    if high - low < least:
+        middle_grey = 0.5 * (low + high)
+        low, high = middle_grey - 0.5 * least, middle_grey + 0.5 * least
+    return float(low), float(high)
+
+
+def to_network(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return the grey levels as float32 with low at 0 and high at 1, clipped to -0.5 .. 1.5."""
+    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.clip(scaled, -0.5, 1.5)
