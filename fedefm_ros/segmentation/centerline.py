@@ -1,0 +1,233 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From a path of skeleton pixels to a smooth sub-pixel centreline that reaches the mask's end."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+
+from fedefm_ros.segmentation.tracing import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+# Half the width of the smoothing window in pixels: wide enough for the skeleton's stairs, narrow
+# enough for a pigtail of 8 px radius.
+_HALF_WINDOW = 6
+# A cross-section this much wider than those around it belongs to a crossing.
+_TOO_WIDE = 1.5
+
+
+@dataclass
+class Line:
+    """A centreline sampled every pixel."""
+
+    points: np.ndarray
+    """(N, 2) float64: x, y in pixels, N >= 2."""
+    normals: np.ndarray
+    """(N, 2) float64 unit vectors."""
+    widths: np.ndarray
+    """(N,) float64: width of the mask across the line in pixels; 0 outside the mask."""
+    plain: np.ndarray
+    """(N,) bool: the cross-section shows this instrument alone, no crossing and no gap."""
+
+
+@cache
+def _smoother(count: int, degree: int) -> np.ndarray:
+    """Return the (count, count) matrix that maps samples to their least-squares polynomial."""
+    x = np.linspace(-1.0, 1.0, count)
+    basis, _ = np.linalg.qr(np.vander(x, degree + 1))
+    return basis @ basis.T
+
+
+def smooth(points: np.ndarray, half_window: int = _HALF_WINDOW) -> np.ndarray:
+    """
+    Smooth an evenly sampled line with moving parabolas (Savitzky and Golay).
+
+    ``points`` is (N, 2). The ends take the values of the first and the last whole parabola, so
+    the line does not shrink.
+    """
+    count = len(points)
+    window = 2 * half_window + 1
+    if count <= window:
+        return _smoother(count, min(2, count - 1)) @ points if count > 2 else points.copy()
+    matrix = _smoother(window, 2)
+    kernel = matrix[half_window]
+    result = np.empty_like(points)
+    inner = slice(half_window, count - half_window)
+    result[inner, 0] = np.convolve(points[:, 0], kernel, 'valid')
+    result[inner, 1] = np.convolve(points[:, 1], kernel, 'valid')
+    result[:half_window] = matrix[:half_window] @ points[:window]
+    result[-half_window:] = matrix[-half_window:] @ points[-window:]
+    return result
+
+
+def resample(points: np.ndarray, spacing: float) -> np.ndarray:
+    """
+    Return a line sampled evenly, ``spacing`` pixels apart or a little less or more.
+
+    The first and the last point stay; a line of no length gives two equal points.
+    """
+    steps = np.diff(points, axis=0)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
+    count = max(2, int(round(along[-1] / spacing)) + 1)
+    wanted = np.linspace(0.0, along[-1], count)
+    return np.stack([np.interp(wanted, along, points[:, 0]),
+                     np.interp(wanted, along, points[:, 1])], axis=1)
+
+
+def normals_of(points: np.ndarray) -> np.ndarray:
+    """Return the (N, 2) unit normals of a line; zero where neighbours coincide."""
+    tangents = np.gradient(points, axis=0)
+    norm = np.hypot(tangents[:, 0], tangents[:, 1])
+    norm[norm == 0] = 1.0
+    return np.stack([-tangents[:, 1] / norm, tangents[:, 0] / norm], axis=1)
+
+
+def cross_sections(image: np.ndarray, points: np.ndarray, normals: np.ndarray,
+                   offsets: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """
+    Sample an image across a line.
+
+    ``image`` (H, W); the result is (N, M) of its type for N points and M offsets in pixels.
+    Outside the image the nearest pixel counts: what leaves the image goes on there.
+    """
+    x = (points[:, :1] + normals[:, :1] * offsets).astype(np.float32)
+    y = (points[:, 1:] + normals[:, 1:] * offsets).astype(np.float32)
+    return cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+
+def refine(path: Path, mask: np.ndarray, weights: np.ndarray | None,
+           distance: np.ndarray) -> Line | None:
+    """
+    Move a path to the middle of the mask and prolong its free ends to the mask's edge.
+
+    Parameters
+    ----------
+    path
+        Skeleton pixels in order.
+    mask
+        (H, W) uint8 of 0 and 255, the foreground.
+    weights
+        (H, W) uint8 foreground probability that weighs the middle, or None.
+    distance
+        (H, W) float32 distance transform of the mask in pixels.
+
+    Returns
+    -------
+    The line, or None where nothing is left of the path.
+
+    """
+    pixels = path.points.astype(np.intp)
+    radii = distance[pixels[:, 1], pixels[:, 0]]
+    points = path.points
+    if not path.closed:
+        # The last pixels of a skeleton bend to a corner of the end; the extension replaces them.
+        reach = min(len(points) // 4, 16)
+        first = int(min(reach, radii[reach]))
+        last = int(min(reach, radii[-1 - reach]))
+        points = points[first:len(points) - last]
+    if len(points) < 3:
+        points = path.points
+    if len(points) < 2:
+        return None
+    half_width = float(np.percentile(radii, 90))
+    points = smooth(resample(points, 1.0))
+    line = _centre(points, mask, weights, half_width)
+    points = _bridged(line)
+    if not path.closed:
+        points = np.concatenate([
+            _extension(points[::-1], mask, half_width)[::-1] if path.free[0] else points[:0],
+            points,
+            _extension(points, mask, half_width) if path.free[1] else points[:0]])
+    if len(points) < 2:
+        return None
+    points = smooth(resample(points, 1.0))
+    return _centre(points, mask, None, half_width, move=False)
+
+
+def _centre(points: np.ndarray, mask: np.ndarray, weights: np.ndarray | None,
+            half_width: float, move: bool = True) -> Line:
+    """Measure the mask across a line and move each point to the middle of what it meets."""
+    normals = normals_of(points)
+    reach = int(np.ceil(1.5 * half_width + 2.0))
+    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
+    section = cross_sections(mask, points, normals, offsets)
+    inside = section >= 128
+    # Only the run of foreground around the line counts, not the neighbour beside it.
+    run = np.empty_like(inside)
+    run[:, reach:] = np.logical_and.accumulate(inside[:, reach:], axis=1)
+    run[:, reach::-1] = np.logical_and.accumulate(inside[:, reach::-1], axis=1)
+    weight = np.where(run, section, 0).astype(np.float64)
+    widths = run.sum(axis=1).astype(np.float64)
+    usual = _running_median(widths, 20)
+    plain = (widths > 0) & (widths <= _TOO_WIDE * usual + 1.0)
+    if move:
+        if weights is not None:
+            weight *= cross_sections(weights, points, normals, offsets) + 1.0
+        total = weight.sum(axis=1)
+        total[total == 0] = 1.0
+        points = points + normals * ((weight @ offsets) / total)[:, None]
+    return Line(points, normals, widths, plain)
+
+
+def _running_median(values: np.ndarray, half_window: int) -> np.ndarray:
+    """Return the median around each value; zeros (outside the mask) count as missing if few."""
+    half_window = min(half_window, (len(values) - 1) // 2)
+    if half_window == 0:
+        return values
+    padded = np.pad(values, half_window, mode='reflect')
+    return np.median(sliding_window_view(padded, 2 * half_window + 1), axis=1)
+
+
+def _bridged(line: Line, longest: int = 30) -> np.ndarray:
+    """Return the points without those in short crossings and gaps: a straight line is better."""
+    keep = line.plain.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], keep, [1]]).astype(np.int8)))
+    for start, stop in zip(edges[::2], edges[1::2]):
+        if stop - start > longest:
+            keep[start:stop] = True
+    keep[0] = keep[-1] = True
+    return line.points[keep]
+
+
+def _extension(points: np.ndarray, mask: np.ndarray, half_width: float) -> np.ndarray:
+    """Return the points that prolong a line from its last point to the edge of the mask."""
+    length = int(np.ceil(3.0 * half_width + 6.0))
+    tail = points[-min(len(points), 12):]
+    if len(tail) < 2:
+        return points[:0]
+    tail = resample(tail, 1.0)
+    # Half the tail gives the direction, both halves how it turns.
+    middle = len(tail) // 2
+    late = tail[-1] - tail[middle]
+    norm = np.hypot(*late)
+    if norm == 0:
+        return points[:0]
+    direction = late / norm
+    steps = np.arange(1.0, length + 1.0, 0.5)
+    ray = tail[-1] + steps[:, None] * direction
+    normals = np.broadcast_to([-direction[1], direction[0]], ray.shape)
+    reach = int(np.ceil(1.5 * half_width + 2.0))
+    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
+    section = cross_sections(mask, ray, normals, offsets)
+    inside = section[:, reach] >= 128
+    # Rays outside the image read the border pixel for ever.
+    height, width = mask.shape
+    inside &= (ray[:, 0] > -0.5) & (ray[:, 0] < width - 0.5)
+    inside &= (ray[:, 1] > -0.5) & (ray[:, 1] < height - 0.5)
+    count = int(np.logical_and.accumulate(inside).sum())
+    return ray[:count]
