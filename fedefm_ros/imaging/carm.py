@@ -24,6 +24,7 @@ class CArm:
 
     ``imager_spacing_mm`` is the pixel pitch at the detector (row, column) after any binning or
     resizing. Distances are in millimetres, angles in degrees as DICOM gives them.
+    ``estimated_magnification`` counts only where the distances are unknown.
     """
 
     imager_spacing_mm: tuple[float, float] | None = None
@@ -31,12 +32,13 @@ class CArm:
     source_patient_mm: float | None = None
     primary_angle_deg: float | None = None
     secondary_angle_deg: float | None = None
+    estimated_magnification: float | None = None
 
     @property
     def magnification(self) -> float | None:
         """Return how much larger the patient appears at the detector (at the isocentre)."""
         if not self.source_detector_mm or not self.source_patient_mm:
-            return None
+            return self.estimated_magnification
         return self.source_detector_mm / self.source_patient_mm
 
     @property

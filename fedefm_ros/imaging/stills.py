@@ -19,6 +19,8 @@ The header is read before anything is decoded: what is truncated, corrupt or abs
 refused with a reason, where OpenCV alone would return half a picture or fill the memory.
 """
 
+from collections.abc import Callable
+import mmap
 import struct
 import zlib
 
@@ -27,6 +29,8 @@ import cv2
 from fedefm_ros.errors import FedefmError
 
 import numpy as np
+
+Buffer = bytes | memoryview | mmap.mmap
 
 MAX_PIXELS = 64 * 2**20
 """Largest image anything here decodes; four times a 4096 x 4096 detector."""
@@ -38,7 +42,7 @@ _TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I'}
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def kind_of(data: bytes) -> str | None:
+def kind_of(data: Buffer) -> str | None:
     """Return png, jpeg, tiff or bmp by the first bytes; None where it is none of them."""
     head = bytes(data[:8])
     if head == _PNG:
@@ -78,7 +82,25 @@ def to_grey(image: np.ndarray, order: str = 'bgr') -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(image), code)
 
 
-def decode_still(data: bytes, what: str) -> np.ndarray:
+def still_size(data: Buffer, what: str) -> tuple[int, int]:
+    """
+    Return (width, height) as the header of a PNG, JPEG, TIFF or BMP file says.
+
+    :param data: the whole file; only the parts that matter are touched.
+    :param what: how errors name it, e.g. the path.
+    :raises FedefmError: not such a file, a damaged header, no or too many pixels.
+    """
+    head = bytes(data[:8])
+    kind = kind_of(head)
+    if kind is None:
+        found = f'it starts with {head!r}' if head else 'it is empty'
+        raise FedefmError(f'{what}: not a PNG, JPEG, TIFF or BMP image ({found})')
+    width, height = _checked(_SIZES[kind], data, what)
+    check_size(width, height, what)
+    return width, height
+
+
+def decode_still(data: Buffer, what: str) -> np.ndarray:
     """
     Return the grey image of a PNG, JPEG, TIFF or BMP file.
 
@@ -87,16 +109,9 @@ def decode_still(data: bytes, what: str) -> np.ndarray:
     :return: (H, W) uint8, or uint16 where the file has 16 bits a channel (values as stored).
     :raises FedefmError: not such a file, truncated, corrupt, too large, or of another depth.
     """
+    width, height = still_size(data, what)
     kind = kind_of(data)
-    if kind is None:
-        found = 'it is empty' if not len(data) else f'it starts with {bytes(data[:8])!r}'
-        raise FedefmError(f'{what}: not a PNG, JPEG, TIFF or BMP image ({found})')
-    try:
-        width, height = _HEADERS[kind](data)
-    except (struct.error, IndexError, ValueError) as error:
-        reason = str(error) if type(error) is ValueError else 'the file ends too early'
-        raise FedefmError(f'{what}: damaged {kind.upper()} image: {reason}') from None
-    check_size(width, height, what)
+    _checked(_WHOLE[kind], data, what)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -108,45 +123,60 @@ def decode_still(data: bytes, what: str) -> np.ndarray:
     return to_grey(image)
 
 
-def _png_header(data: bytes) -> tuple[int, int]:
-    """Return (width, height) after checking every chunk's checksum up to the end chunk."""
+def _checked(check: Callable, data: Buffer, what: str):
+    """Run a check of this file and name the image in what it finds."""
+    try:
+        return check(data)
+    except (struct.error, IndexError):
+        reason = 'the file ends too early'
+    except ValueError as error:
+        reason = str(error)
+    raise FedefmError(f'{what}: damaged {kind_of(data).upper()} image: {reason}')
+
+
+def _png_size(data: Buffer) -> tuple[int, int]:
+    return struct.unpack_from('>II', data, 16)
+
+
+def _png_whole(data: Buffer) -> None:
+    """Check every chunk's checksum up to the end chunk."""
     view = memoryview(data)
-    width, height = struct.unpack_from('>II', view, 16)
-    position = 8
-    while True:
+    position, tag = 8, b''
+    while tag != b'IEND':
         length, tag = struct.unpack_from('>I4s', view, position)
         end = position + 8 + length
         checksum, = struct.unpack_from('>I', view, end)
         if zlib.crc32(view[position + 4:end]) != checksum:
             raise ValueError(f'wrong checksum in its {tag!r} chunk')
-        if tag == b'IEND':
-            return width, height
         position = end + 4
 
 
-def _jpeg_header(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of the frame header; the file must have its end marker."""
-    data = bytes(data)
+def _jpeg_size(data: Buffer) -> tuple[int, int]:
+    """Walk to the frame header."""
     position = 2
     while True:
-        while data[position] == 0xFF and data[position + 1] == 0xFF:
-            position += 1
         mark, marker, length = struct.unpack_from('>BBH', data, position)
+        if (mark, marker) == (0xFF, 0xFF):  # fill byte
+            position += 1
+            continue
         if mark != 0xFF:
             raise ValueError(f'no marker at byte {position}')
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from('>HH', data, position + 5)
-            break
+            return width, height
         if marker == 0xDA:
             raise ValueError('no frame header before the image data')
         position += 2 + length
-    if data.rfind(b'\xff\xd9', position) < 0:
+
+
+def _jpeg_whole(data: Buffer) -> None:
+    # Coded data never contains the end marker, and thumbnails come before the frame.
+    if b'\xff\xd9' not in bytes(data[-4096:]):
         raise ValueError('the file ends too early (no end marker)')
-    return width, height
 
 
-def _tiff_header(data: bytes) -> tuple[int, int]:
-    """Return (width, height) of the first page; its strips or tiles must lie in the file."""
+def _tiff_tags(data: Buffer) -> dict[int, tuple[int, ...]]:
+    """Return size, and where strips or tiles start and how long they are, of the first page."""
     order = '<' if data[:2] == b'II' else '>'
     offset, = struct.unpack_from(order + 'I', data, 4)
     count, = struct.unpack_from(order + 'H', data, offset)
@@ -162,21 +192,35 @@ def _tiff_header(data: bytes) -> tuple[int, int]:
         if struct.calcsize(layout) > 4:
             where, = struct.unpack_from(order + 'I', data, where)
         tags[tag] = struct.unpack_from(layout, data, where)
-    starts, sizes = tags.get(273) or tags.get(324), tags.get(279) or tags.get(325)
-    if not (tags.get(256) and tags.get(257) and starts and sizes):
-        raise ValueError('no size or image data in its directory')
-    if max(start + size for start, size in zip(starts, sizes)) > len(data):
-        raise ValueError('the file ends too early')
+    return tags
+
+
+def _tiff_size(data: Buffer) -> tuple[int, int]:
+    tags = _tiff_tags(data)
+    if not (tags.get(256) and tags.get(257)):
+        raise ValueError('no size in its directory')
     return tags[256][0], tags[257][0]
 
 
-def _bmp_header(data: bytes) -> tuple[int, int]:
-    """Return (width, height); the file must be as long as its header says."""
-    size, = struct.unpack_from('<I', data, 2)
-    width, height = struct.unpack_from('<ii', data, 18)
-    if size > len(data):
+def _tiff_whole(data: Buffer) -> None:
+    """Check that the strips or tiles lie in the file."""
+    tags = _tiff_tags(data)
+    starts, sizes = tags.get(273) or tags.get(324), tags.get(279) or tags.get(325)
+    if not (starts and sizes):
+        raise ValueError('no image data in its directory')
+    if max(start + size for start, size in zip(starts, sizes)) > len(data):
         raise ValueError('the file ends too early')
-    return width, abs(height)
 
 
-_HEADERS = {'png': _png_header, 'jpeg': _jpeg_header, 'tiff': _tiff_header, 'bmp': _bmp_header}
+def _bmp_size(data: Buffer) -> tuple[int, int]:
+    width, height = struct.unpack_from('<ii', data, 18)
+    return width, abs(height)  # negative where the rows run downwards
+
+
+def _bmp_whole(data: Buffer) -> None:
+    if struct.unpack_from('<I', data, 2)[0] > len(data):
+        raise ValueError('the file ends too early')
+
+
+_SIZES = {'png': _png_size, 'jpeg': _jpeg_size, 'tiff': _tiff_size, 'bmp': _bmp_size}
+_WHOLE = {'png': _png_whole, 'jpeg': _jpeg_whole, 'tiff': _tiff_whole, 'bmp': _bmp_whole}
