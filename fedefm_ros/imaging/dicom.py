@@ -34,7 +34,8 @@ from pydicom.pixels import iter_pixels
 
 # A frame that cannot be decoded is one FedefmError here; pydicom would add a traceback for each
 # plugin that it tried and a warning for each oddity of a header.
-logging.getLogger('pydicom').setLevel(logging.CRITICAL)
+for _name in ('pydicom', 'openjpeg'):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 warnings.filterwarnings('ignore', module='pydicom')
 
 _GREY_TOLERANCE = 12
@@ -126,7 +127,9 @@ def _images(header: DicomHeader) -> Iterator[np.ndarray]:
 def _stored_values(header: DicomHeader, frame: np.ndarray) -> np.ndarray:
     """Return the stored bits of each pixel as an index, without what lies beside them."""
     dataset = header.dataset
-    values = frame.view(np.dtype(f'u{frame.itemsize}'))
+    # Two's complement bits in native order.
+    native = frame.astype(frame.dtype.newbyteorder('='), copy=False)
+    values = native.view(np.dtype(f'u{frame.itemsize}'))
     if dataset.BitsStored == 8 * values.itemsize:
         return values
     shift = 0
