@@ -95,7 +95,7 @@ def read(path: Path) -> str:
 
 
 def walk(names: tuple[str, ...]) -> list[Path]:
-    """Return the files under these names of the checkout, without what editors and Python leave."""
+    """Return the checkout's files of these names, without what editors and Python leave."""
     found = []
     for name in names:
         top = ROOT / name
@@ -149,7 +149,7 @@ class Workspace:
 
     def base_stamp(self) -> str:
         """Return what .venv and build must be made for; they do not outlive a change of it."""
-        return digest(self.python, ROOT, os.environ.get('ROS_DISTRO', ''))
+        return digest(self.python, str(ROOT), self.distribution)
 
     def venv_stamp(self) -> str:
         """Return the stamp of a complete virtual environment: base and packages."""
@@ -159,8 +159,8 @@ class Workspace:
         """Return the stamp of a complete build: environment and sources."""
         parts = []
         for path in walk(BUILT):
-            parts += [path.relative_to(ROOT), path]
-        parts += [path.relative_to(ROOT) for path in walk(LINKED)]
+            parts += [str(path.relative_to(ROOT)), path]
+        parts += [str(path.relative_to(ROOT)) for path in walk(LINKED)]
         return digest(self.venv_stamp()) + '\n' + digest(*parts)
 
     def venv_ready(self) -> bool:
@@ -366,7 +366,7 @@ def print_commands() -> None:
     print('usage: ./run COMMAND [arguments]\n')
     for name, summary in commands['summaries']().items():
         print(f'  {name:12} {summary}')
-    print('\nThe first command sets up this checkout (packages into .venv, a ROS build into .run).')
+    print('\nThe first command sets up this checkout: packages in .venv, a ROS build in .run.')
 
 
 def main() -> int:
