@@ -147,16 +147,27 @@ def refine(path: Path, mask: np.ndarray, weights: np.ndarray | None,
     half_width = float(np.percentile(radii, 90))
     points = smooth(resample(points, 1.0))
     line = _centre(points, mask, weights, half_width)
-    points = _bridged(line)
+    points = _bridged(line, half_width)
     if not path.closed:
-        points = np.concatenate([
-            _extension(points[::-1], mask, half_width)[::-1] if path.free[0] else points[:0],
-            points,
-            _extension(points, mask, half_width) if path.free[1] else points[:0]])
+        if path.free[0]:
+            points = _prolonged(points[::-1], mask, half_width)[::-1]
+        if path.free[1]:
+            points = _prolonged(points, mask, half_width)
+        if len(points) < 2:
+            return None
+        # A ray leaves the middle where the end is bent, so the whole line is centred once more;
+        # that may move its last points away from the edge or past it.
+        points = _bridged(_centre(smooth(resample(points, 1.0)), mask, weights, half_width),
+                          half_width)
+        points = smooth(resample(points, 1.0))
+        points = points[3 * path.free[0]:len(points) - 3 * path.free[1]]
+        if path.free[0]:
+            points = _prolonged(points[::-1], mask, half_width)[::-1]
+        if path.free[1]:
+            points = _prolonged(points, mask, half_width)
     if len(points) < 2:
         return None
-    points = smooth(resample(points, 1.0))
-    return _centre(points, mask, None, half_width, move=False)
+    return _centre(resample(points, 1.0), mask, None, half_width, move=False)
 
 
 def _centre(points: np.ndarray, mask: np.ndarray, weights: np.ndarray | None,
@@ -173,7 +184,7 @@ def _centre(points: np.ndarray, mask: np.ndarray, weights: np.ndarray | None,
     run[:, reach::-1] = np.logical_and.accumulate(inside[:, reach::-1], axis=1)
     weight = np.where(run, section, 0).astype(np.float64)
     widths = run.sum(axis=1).astype(np.float64)
-    usual = _running_median(widths, 20)
+    usual = _running_median(widths, max(20, int(6.0 * half_width)))
     plain = (widths > 0) & (widths <= _TOO_WIDE * usual + 1.0)
     if move:
         if weights is not None:
@@ -185,49 +196,70 @@ def _centre(points: np.ndarray, mask: np.ndarray, weights: np.ndarray | None,
 
 
 def _running_median(values: np.ndarray, half_window: int) -> np.ndarray:
-    """Return the median around each value; zeros (outside the mask) count as missing if few."""
-    half_window = min(half_window, (len(values) - 1) // 2)
-    if half_window == 0:
-        return values
-    padded = np.pad(values, half_window, mode='reflect')
-    return np.median(sliding_window_view(padded, 2 * half_window + 1), axis=1)
+    """Return the median around each value, from every third value for speed."""
+    sparse = values[::3]
+    half_window = min(half_window // 3, (len(sparse) - 1) // 2)
+    if half_window < 1:
+        return np.full_like(values, np.median(values))
+    padded = np.pad(sparse, half_window, mode='reflect')
+    medians = np.median(sliding_window_view(padded, 2 * half_window + 1), axis=1)
+    return np.repeat(medians, 3)[:len(values)]
 
 
-def _bridged(line: Line, longest: int = 30) -> np.ndarray:
-    """Return the points without those in short crossings and gaps: a straight line is better."""
-    keep = line.plain.copy()
-    edges = np.flatnonzero(np.diff(np.concatenate([[1], keep, [1]]).astype(np.int8)))
+def _bridged(line: Line, half_width: float) -> np.ndarray:
+    """Return the points with those in crossings and gaps replaced by a smooth curve."""
+    points, plain = line.points, line.plain
+    if plain.all():
+        return points
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], plain, [1]]).astype(np.int8)))
+    longest = 30.0 + 8.0 * half_width
+    pieces, last = [], 0
     for start, stop in zip(edges[::2], edges[1::2]):
-        if stop - start > longest:
-            keep[start:stop] = True
-    keep[0] = keep[-1] = True
-    return line.points[keep]
+        # What has been cut out grows by a few points that the crossing still pulls at.
+        start, stop = max(int(start) - 2, last), min(int(stop) + 2, len(points))
+        if start < 4 or stop > len(points) - 4 or stop - start > longest:
+            continue
+        pieces += [points[last:start], _hermite(points, start - 1, stop)]
+        last = stop
+    return np.concatenate([*pieces, points[last:]])
 
 
-def _extension(points: np.ndarray, mask: np.ndarray, half_width: float) -> np.ndarray:
-    """Return the points that prolong a line from its last point to the edge of the mask."""
+def _hermite(points: np.ndarray, first: int, last: int, tangent: int = 8) -> np.ndarray:
+    """Return points on the cubic that leaves one point and arrives at another as the line does."""
+    chord = points[last] - points[first]
+    length = float(np.hypot(*chord))
+    before = points[first] - points[max(0, first - tangent)]
+    after = points[min(len(points) - 1, last + tangent)] - points[last]
+    before = before * length / max(float(np.hypot(*before)), 1e-9)
+    after = after * length / max(float(np.hypot(*after)), 1e-9)
+    if before @ chord < 0.5 * length * length or after @ chord < 0.5 * length * length:
+        # A corner: the cubic would swing out.
+        before = after = chord
+    t = np.linspace(0.0, 1.0, max(3, int(length) + 1))[1:-1, None]
+    return (points[first] + t * before + t * t * (3.0 * chord - 2.0 * before - after)
+            + t ** 3 * (before + after - 2.0 * chord))
+
+
+def _prolonged(points: np.ndarray, mask: np.ndarray, half_width: float) -> np.ndarray:
+    """Return a line with points added from its last one straight to the edge of the mask."""
     length = int(np.ceil(3.0 * half_width + 6.0))
     tail = points[-min(len(points), 12):]
     if len(tail) < 2:
-        return points[:0]
+        return points
     tail = resample(tail, 1.0)
     # Half the tail gives the direction, both halves how it turns.
     middle = len(tail) // 2
     late = tail[-1] - tail[middle]
     norm = np.hypot(*late)
     if norm == 0:
-        return points[:0]
+        return points
     direction = late / norm
     steps = np.arange(1.0, length + 1.0, 0.5)
     ray = tail[-1] + steps[:, None] * direction
-    normals = np.broadcast_to([-direction[1], direction[0]], ray.shape)
-    reach = int(np.ceil(1.5 * half_width + 2.0))
-    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
-    section = cross_sections(mask, ray, normals, offsets)
-    inside = section[:, reach] >= 128
+    inside = cross_sections(mask, ray, np.zeros((1, 2)), np.zeros(1))[:, 0] >= 128
     # Rays outside the image read the border pixel for ever.
     height, width = mask.shape
     inside &= (ray[:, 0] > -0.5) & (ray[:, 0] < width - 0.5)
     inside &= (ray[:, 1] > -0.5) & (ray[:, 1] < height - 0.5)
     count = int(np.logical_and.accumulate(inside).sum())
-    return ray[:count]
+    return np.concatenate([points, ray[:count]])

@@ -137,8 +137,8 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
         return Geometry(refused=f'{edges} edge pixels are noise, not instruments')
     binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8),
                               borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    fill_narrow_holes(binary, parameters.lumen * scale)
     values = cv2.copyMakeBorder(mask[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    fill_narrow_holes(binary, values, parameters.lumen * scale)
     # The image ends where the box does: an instrument that leaves there does not get thinner.
     distance = cv2.distanceTransform(binary, cv2.DIST_L2, 3)
     graph = build_graph(binary, distance, int(limit))

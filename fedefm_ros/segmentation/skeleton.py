@@ -96,27 +96,31 @@ class Graph:
     """Of each node: half the width of the mask there, in pixels."""
 
 
-def fill_narrow_holes(mask: np.ndarray, width: float) -> np.ndarray:
+def fill_narrow_holes(mask: np.ndarray, labels: np.ndarray, width: float) -> np.ndarray:
     """
     Fill the holes of a binary mask that are narrower than ``width``.
 
     Such a hole is the lumen of a thick catheter or a fault of the network; the inside of a loop
-    is wider and stays. ``mask`` is (H, W) uint8 of 0 and 1; it is changed and returned.
+    is wider and stays. Where catheter and guidewire both lie around a hole it is the gap between
+    two instruments and filled only if it is narrower than half of that.
+
+    ``mask`` is (H, W) uint8 of 0 and 1, changed and returned; ``labels`` (H, W) uint8.
     """
     contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if tree is None:
         return mask
-    narrow = []
-    for index, parent in enumerate(tree.reshape(-1, 4)[:, 3]):
-        if parent < 0:
-            continue
-        contour = contours[index]
+    for index in np.flatnonzero(tree.reshape(-1, 4)[:, 3] >= 0):
+        contour = contours[index].reshape(-1, 2)
         # The contour runs on the pixels around the hole, so a hole one pixel wide measures two.
-        perimeter = cv2.arcLength(contour, True)
-        if 2.0 * cv2.contourArea(contour) < (width + 1.0) * perimeter:
-            narrow.append(index)
-    for index in narrow:
-        cv2.drawContours(mask, contours, index, 1, cv2.FILLED)
+        measured = 2.0 * cv2.contourArea(contour) / cv2.arcLength(contour, True) - 1.0
+        if measured >= width:
+            continue
+        if measured >= 0.5 * width:
+            around = labels[contour[:, 1], contour[:, 0]]
+            ones, twos = (around == 1).sum(), (around == 2).sum()
+            if min(ones, twos) > 0.15 * (ones + twos):
+                continue
+        cv2.drawContours(mask, contours, int(index), 1, cv2.FILLED)
     return mask
 
 

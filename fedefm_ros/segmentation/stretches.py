@@ -24,10 +24,17 @@ from fedefm_ros.segmentation.centerline import Line
 
 import numpy as np
 
-# A change of kind must explain this many pixels along the line.
+# A change of kind must explain this many pixels along the line where the width changes with it ...
 _CHANGE = 4.0
-# A second change on the same line is rare and must explain much more.
+# ... and this many where it does not: labels also flip.
+_CHANGE_OF_LABEL_ALONE = 15.0
+# A second change on the same line is rare.
 _SECOND_CHANGE = 30.0
+# A guidewire is narrower than this share of its catheter's width.
+_WIRE_SHARE = 0.75
+# What shows of a wire inside a lumen may be interrupted for this long, and must be this long.
+_LUMEN_GAP = 16
+_LUMEN_LENGTH = 20
 
 
 @dataclass
@@ -51,25 +58,21 @@ def split_by_label(line: Line, mask: np.ndarray, min_length: float) -> list[Stre
     ``mask`` (H, W) uint8 is the label mask in the line's coordinates; ``min_length`` in pixels.
     """
     catheter_cost, wire_cost, inside = _costs(line, mask)
-    stretches = []
-    for start, stop, kind in _cut(catheter_cost, wire_cost):
-        stretches.append((kind, start, stop))
+    runs = _runs(inside)
+    parts = _cut(catheter_cost, wire_cost, line.widths)
     result = []
-    for position, (kind, start, stop) in enumerate(stretches):
+    for position, (start, stop, kind) in enumerate(parts):
         attached = -1
-        if kind == labels.GUIDEWIRE:
-            if position > 0:
-                attached = 0
-            elif position + 1 < len(stretches):
-                attached = 1
-            start, stop = _into_lumen(inside, start, stop)
-        elif inside[start:stop].sum() >= min_length and len(stretches) == 1:
-            run = np.flatnonzero(_closed(inside[start:stop], 12))
-            if run.size >= min_length:
-                result.append(Stretch(labels.GUIDEWIRE,
-                                      _part(line, start + run[0], start + run[-1] + 1)))
-        if stop - start >= max(2.0, min_length):
+        needed = min_length
+        if kind == labels.GUIDEWIRE and len(parts) > 1:
+            attached = 0 if position > 0 else 1
+            needed = _CHANGE
+            start, stop = _into_lumen(runs, start, stop)
+        if stop - start >= max(2.0, needed):
             result.append(Stretch(kind, _part(line, start, stop), attached))
+    if all(kind == labels.CATHETER for _, _, kind in parts):
+        # The wire's tip is still in the lumen, or the wire left it unseen.
+        result += [Stretch(labels.GUIDEWIRE, _part(line, start, stop)) for start, stop in runs]
     return result
 
 
@@ -88,56 +91,67 @@ def _costs(line: Line, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     catheter = (section == labels.CATHETER) & within
     wire = (section == labels.GUIDEWIRE) & within
     total = np.maximum((catheter | wire).sum(axis=1), 1)
-    said = (catheter | wire).any(axis=1) & line.plain
+    said = (catheter | wire).any(axis=1)
     wires = wire.sum(axis=1) / total
-    flank = away > 0.6
-    inside = said & (line.widths >= 5.0) & wire[:, reach] \
-        & ((catheter & flank).sum(axis=1) > (wire & flank).sum(axis=1))
-    catheter_cost = np.where(said & ~inside, wires, 0.0)
-    wire_cost = np.where(said, np.where(inside, 1.0, 1.0 - wires), 0.0)
-    return catheter_cost, wire_cost, inside
+    outer = catheter & (away > 0.4)
+    inside = said & (line.widths >= 5.0) & (wire & (away <= 0.5)).any(axis=1) \
+        & outer[:, :reach].any(axis=1) & outer[:, reach + 1:].any(axis=1)
+    # In a crossing the other instrument speaks: it only decides what nothing else does.
+    weight = np.where(line.plain, 1.0, 0.02)
+    catheter_cost = weight * np.where(said & ~inside, wires, 0.0)
+    wire_cost = weight * np.where(said, np.where(inside, 1.0, 1.0 - wires), 0.0)
+    return catheter_cost, wire_cost, inside & line.plain
 
 
-def _cut(catheter_cost: np.ndarray, wire_cost: np.ndarray,
-         threshold: float = _CHANGE) -> list[tuple[int, int, int]]:
+def _cut(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
+         first: bool = True) -> list[tuple[int, int, int]]:
     """Return (start, stop, kind) of the stretches, at most one change, a second if it is clear."""
     count = len(catheter_cost)
     as_catheter = np.concatenate([[0.0], np.cumsum(catheter_cost)])
     as_wire = np.concatenate([[0.0], np.cumsum(wire_cost)])
-    plain = min(as_catheter[-1], as_wire[-1])
+    whole = min(as_catheter[-1], as_wire[-1])
     kind = labels.CATHETER if as_catheter[-1] <= as_wire[-1] else labels.GUIDEWIRE
     leaving = as_catheter + as_wire[-1] - as_wire
     entering = as_wire + as_catheter[-1] - as_catheter
-    costs = min(((leaving, labels.CATHETER, labels.GUIDEWIRE),
-                 (entering, labels.GUIDEWIRE, labels.CATHETER)), key=lambda item: item[0].min())
-    where = int(costs[0].argmin())
-    if plain - costs[0][where] < threshold:
+    cost, before, after = min(((leaving, labels.CATHETER, labels.GUIDEWIRE),
+                               (entering, labels.GUIDEWIRE, labels.CATHETER)),
+                              key=lambda item: item[0].min())
+    # Between the two lies what says nothing (a gap): the wire has it, the catheter ends before.
+    lowest = np.flatnonzero(cost <= cost.min() + 1e-9)
+    where = int(lowest[0] if before == labels.CATHETER else lowest[-1])
+    gain = whole - cost[where]
+    if gain < (_CHANGE if first else _SECOND_CHANGE):
         return [(0, count, kind)]
+    if gain < _CHANGE_OF_LABEL_ALONE:
+        sizes = {before: np.median(widths[:where]), after: np.median(widths[where:])}
+        if sizes[labels.GUIDEWIRE] > _WIRE_SHARE * sizes[labels.CATHETER]:
+            return [(0, count, kind)]
     result = []
-    for start, stop, part_kind in ((0, where, costs[1]), (where, count, costs[2])):
-        parts = _cut(catheter_cost[start:stop], wire_cost[start:stop], _SECOND_CHANGE) \
-            if threshold < _SECOND_CHANGE else [(0, stop - start, part_kind)]
+    for start, stop, part_kind in ((0, where, before), (where, count, after)):
+        part = slice(start, stop)
+        parts = _cut(catheter_cost[part], wire_cost[part], widths[part], False) \
+            if first else [(0, stop - start, part_kind)]
         result += [(start + a, start + b, k) for a, b, k in parts]
     return result
 
 
-def _closed(flags: np.ndarray, gap: int) -> np.ndarray:
-    """Return the longest run of flags after gaps of up to ``gap`` were closed."""
-    where = np.flatnonzero(flags)
-    result = np.zeros_like(flags)
-    if where.size:
-        breaks = np.flatnonzero(np.diff(where) > gap)
-        starts = where[np.concatenate([[0], breaks + 1])]
-        stops = where[np.concatenate([breaks, [where.size - 1]])]
-        longest = int(np.argmax(stops - starts))
-        result[starts[longest]:stops[longest] + 1] = True
-    return result
+def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
+    """Return (start, stop) of where a wire shows inside a lumen."""
+    where = np.flatnonzero(inside)
+    if where.size < _LUMEN_LENGTH:
+        return []
+    breaks = np.flatnonzero(np.diff(where) > _LUMEN_GAP) + 1
+    groups = np.split(where, breaks)
+    # A patch of flipped labels is short; in a run most pixels agree.
+    return [(int(group[0]), int(group[-1]) + 1) for group in groups
+            if group.size >= max(_LUMEN_LENGTH, 0.4 * (group[-1] - group[0]))]
 
 
-def _into_lumen(inside: np.ndarray, start: int, stop: int, gap: int = 12) -> tuple[int, int]:
-    """Lengthen a wire's stretch over what shows of it inside the catheter beside it."""
-    while start > 0 and inside[max(0, start - gap):start].any():
-        start = max(0, start - gap) + int(inside[max(0, start - gap):start].argmax())
-    while stop < len(inside) and inside[stop:stop + gap].any():
-        stop += len(inside[stop:stop + gap]) - int(inside[stop:stop + gap][::-1].argmax())
+def _into_lumen(runs: list[tuple[int, int]], start: int, stop: int) -> tuple[int, int]:
+    """Lengthen a wire's stretch over the run inside the catheter beside it."""
+    for first, last in runs:
+        if first < start <= last + _LUMEN_GAP and last < stop:
+            return first, stop
+        if first - _LUMEN_GAP <= stop < last and first > start:
+            return start, last
     return start, stop

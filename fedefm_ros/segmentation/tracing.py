@@ -20,7 +20,6 @@ longer than the junction is wide. Loose ends that face each other over a short g
 """
 
 from dataclasses import dataclass
-from dataclasses import field
 import math
 
 from fedefm_ros.segmentation.skeleton import Branch
@@ -32,6 +31,8 @@ import numpy as np
 _ALONE = 0.65
 # What a change of label across a junction costs, in radians.
 _OTHER_LABEL = 0.35
+# How far the last two arms of a crossing may turn, in radians.
+_BY_ELIMINATION = 2.1
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class TracingParameters:
 
     tangent: float = 14.0
     """Length over which a direction is measured."""
-    gap: float = 12.0
+    gap: float = 14.0
     """Longest stretch of background that is bridged."""
     gap_angle: float = 0.8
     """Largest angle between a loose end and the bridge, in radians."""
-    overlap: float = 60.0
+    overlap: float = 100.0
     """Longest stretch that two crossing instruments may share."""
 
     def scaled(self, factor: float) -> 'TracingParameters':
@@ -71,16 +72,34 @@ class _Arm:
 
     branch: int
     end: int
-    anchor: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    direction: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    anchor: np.ndarray
+    """(2,) where the branch is undisturbed, x, y in pixels."""
+    direction: np.ndarray
     """Unit vector from the end into the branch."""
-    label: int = 0
-    reach: float = 0.0
+    label: int
+    reach: float
     """Over how many pixels the direction was measured."""
+    skip: int
+    """How many points at the end were left out: the skeleton bends there."""
 
     @property
     def key(self) -> tuple[int, int]:
         return self.branch, self.end
+
+
+@dataclass
+class _Link:
+    """How a path goes on from the end of a branch."""
+
+    to: tuple[int, int]
+    """Branch and end there."""
+    via: np.ndarray
+    """(N, 2) the points in between, of a stretch that belongs to another path too."""
+    skip: int
+    """How many points before this end to leave out."""
+
+
+_Links = dict[tuple[int, int], _Link]
 
 
 def prune(graph: Graph, excess: float) -> None:
@@ -155,17 +174,16 @@ def trace(graph: Graph, labels: np.ndarray, distance: np.ndarray,
     ``labels`` (H, W) uint8 is the label mask, ``distance`` (H, W) float32 the distance transform
     of its foreground. A stretch that two paths share is part of both.
     """
-    links: dict[tuple[int, int], tuple[tuple[int, int], np.ndarray]] = {}
+    links: _Links = {}
     shared = _link_junctions(graph, labels, parameters, links)
     _link_gaps(graph, labels, distance, parameters, links, shared)
     return _follow(graph, links, shared)
 
 
-def _link(links: dict, first: tuple[int, int], second: tuple[int, int],
-          via: np.ndarray | None = None) -> None:
+def _link(links: _Links, first: _Arm, second: _Arm, via: np.ndarray | None = None) -> None:
     between = np.zeros((0, 2)) if via is None else via
-    links[first] = (second, between)
-    links[second] = (first, between[::-1])
+    links[first.key] = _Link(second.key, between, first.skip)
+    links[second.key] = _Link(first.key, between[::-1], second.skip)
 
 
 def _arm(graph: Graph, key: tuple[int, int], labels: np.ndarray, skip: float,
@@ -178,15 +196,18 @@ def _arm(graph: Graph, key: tuple[int, int], labels: np.ndarray, skip: float,
     count = len(points)
     start = int(min(skip, count // 3))
     stop = int(min(start + tangent, count - 1))
-    direction = points[stop] - points[start]
+    third = max(1, (stop - start + 1) // 3)
+    near = points[start:start + third].mean(axis=0)
+    direction = points[stop + 1 - third:stop + 1].mean(axis=0) - near
     reach = math.hypot(*direction)
     if reach > 0:
         direction = direction / reach
+    anchor = near - direction * 0.5 * (third - 1)
     stretch = points[start:stop + 1].astype(np.intp)
     values = labels[stretch[:, 1], stretch[:, 0]]
     counts = np.bincount(values, minlength=3)
     label = 0 if counts[1] == counts[2] == 0 else int(counts[1] < counts[2]) + 1
-    return _Arm(index, end, points[start], direction, label, reach)
+    return _Arm(index, end, anchor, direction, label, reach, start)
 
 
 def _angle(first: np.ndarray, second: np.ndarray) -> float:
@@ -240,7 +261,7 @@ def _best_pairs(arms: list[_Arm]) -> list[tuple[int, int]]:
 
 
 def _link_junctions(graph: Graph, labels: np.ndarray, parameters: TracingParameters,
-                    links: dict) -> set[int]:
+                    links: _Links) -> set[int]:
     """Link arms across the nodes; return the branches that became a part of links."""
     arms = _arms_by_node(graph)
     shared: set[int] = set()
@@ -259,55 +280,45 @@ def _link_junctions(graph: Graph, labels: np.ndarray, parameters: TracingParamet
                   for key in arms[node] if key[0] != index] for node in (first, second)]
         if len(sides[0]) < 2 or len(sides[1]) < 2:
             continue
-        if length <= 3.0 * radius + 4.0:
-            members = sides[0] + sides[1]
-            pairs = [(members[i], members[j]) for i, j in _best_pairs(members)]
-            crossed = [pair for pair in pairs
-                       if (pair[0] in sides[0]) != (pair[1] in sides[0])]
-            if len(crossed) < 2:
-                continue
-        else:
-            pairs = _pairs_over_overlap(sides)
-            if len(pairs) < 2:
-                continue
+        near = length <= 3.0 * radius + 4.0
+        pairs = _pairs_across(sides) if near or len(sides[0]) == len(sides[1]) == 2 else []
+        if not pairs:
+            continue
         shared.add(index)
         done |= {first, second}
         for one, other in pairs:
             via = None
-            if length > 3.0 * radius + 4.0:
+            if not near:
                 via = branch.points if one in sides[0] else branch.points[::-1]
-            _link(links, one.key, other.key, via)
+                via = via[int(radius):len(via) - int(radius)]
+            _link(links, one, other, via)
     for node, members in arms.items():
         if node in done:
             continue
         measured = [_arm(graph, key, labels, graph.radii[node], parameters.tangent)
                     for key in members]
         for i, j in _best_pairs(measured):
-            _link(links, measured[i].key, measured[j].key)
+            _link(links, measured[i], measured[j])
     return shared
 
 
-def _pairs_over_overlap(sides: list[list[_Arm]]) -> list[tuple[_Arm, _Arm]]:
-    """Pair the two arms at one end of a long shared stretch with the two at the other."""
-    if len(sides[0]) != 2 or len(sides[1]) != 2:
+def _pairs_across(sides: list[list[_Arm]]) -> list[tuple[_Arm, _Arm]]:
+    """Pair the arms at the two ends of a shared stretch; empty where they are no crossing."""
+    members = sides[0] + sides[1]
+    count = len(sides[0])
+    pairs = _best_pairs(members)
+    if any((i < count) == (j < count) for i, j in pairs):
         return []
-    a, b = sides[0]
-    c, d = sides[1]
-    straight, crossed = [(a, c), (b, d)], [(a, d), (b, c)]
-    # Over a long stretch directions say little; the label does, then the change of direction.
-    best = min((straight, crossed), key=lambda pairs: sum(_turn(*pair) for pair in pairs))
-    along = sides[1][0].anchor + sides[1][1].anchor - a.anchor - b.anchor
-    norm = math.hypot(*along)
-    if norm == 0:
-        return []
-    along = along / norm
-    inwards = all(_angle(-arm.direction, along) < 1.0 for arm in sides[0])
-    outwards = all(_angle(arm.direction, along) < 1.0 for arm in sides[1])
-    return best if inwards and outwards else []
+    rest = sorted(set(range(len(members))) - {i for pair in pairs for i in pair})
+    # What is left after one good pair belongs together even where it turns sharply.
+    if len(pairs) == 1 and len(rest) == 2 and (rest[0] < count) != (rest[1] < count) \
+            and _turn(members[rest[0]], members[rest[1]]) < _BY_ELIMINATION:
+        pairs = [*pairs, (rest[0], rest[1])]
+    return [(members[i], members[j]) for i, j in pairs] if len(pairs) > 1 else []
 
 
 def _link_gaps(graph: Graph, labels: np.ndarray, distance: np.ndarray,
-               parameters: TracingParameters, links: dict, shared: set[int]) -> None:
+               parameters: TracingParameters, links: _Links, shared: set[int]) -> None:
     """Link loose ends that face each other over background no longer than the gap allowed."""
     ends = []
     for index, branch in enumerate(graph.branches):
@@ -317,40 +328,48 @@ def _link_gaps(graph: Graph, labels: np.ndarray, distance: np.ndarray,
             if (index, end) in links:
                 continue
             point = branch.points[-end]
-            radius = float(distance[int(point[1]), int(point[0])]) if branch.nodes[end] < 0 \
-                else graph.radii[branch.nodes[end]]
+            # The skeleton's last pixel may lie in a corner; the width is that of its last stretch.
+            last = branch.points[::-1][:12] if end else branch.points[:12]
+            columns, rows = last.astype(np.intp).T
+            radius = float(distance[rows, columns].max())
             arm = _arm(graph, (index, end), labels, radius, parameters.tangent)
             ends.append((arm, point, radius))
     candidates = []
     for i, (first, start, first_radius) in enumerate(ends):
         for second, stop, second_radius in ends[i + 1:]:
-            span = parameters.gap + 2.0 * (first_radius + second_radius)
+            span = parameters.gap + 3.0 + 2.0 * (first_radius + second_radius)
             dx, dy = stop - start
             if abs(dx) > span or abs(dy) > span:
                 continue
             if first.branch == second.branch and \
                     graph.branches[first.branch].length < 6.0 * span:
                 continue
-            cost = _bridge_cost(first, second, start, stop, labels, parameters)
+            cost = _bridge_cost((first, start, first_radius), (second, stop, second_radius),
+                                labels, parameters)
             if cost is not None:
-                candidates.append((cost, first.key, second.key))
+                candidates.append((cost, first, second))
     for _, first, second in sorted(candidates, key=lambda candidate: candidate[0]):
-        if first not in links and second not in links:
+        if first.key not in links and second.key not in links:
             _link(links, first, second)
 
 
-def _bridge_cost(first: _Arm, second: _Arm, start: np.ndarray, stop: np.ndarray,
+def _bridge_cost(one: tuple[_Arm, np.ndarray, float], other: tuple[_Arm, np.ndarray, float],
                  labels: np.ndarray, parameters: TracingParameters) -> float | None:
-    """Return how badly two loose ends fit, or None where they must not be joined."""
+    """
+    Return how badly two loose ends fit, or None where they must not be joined.
+
+    Each is given by its arm, its last point and the half-width of the mask there.
+    """
+    (first, start, _), (second, stop, _) = one, other
     step = second.anchor - first.anchor
     distance = math.hypot(*step)
     if distance == 0:
         return None
     step = step / distance
-    # A speck has no direction worth the name.
-    angles = [angle if arm.reach >= 4.0 else 0.5 * parameters.gap_angle
-              for arm, angle in ((first, _angle(-first.direction, step)),
-                                 (second, _angle(step, second.direction)))]
+    # What is not longer than wide has no direction worth the name.
+    angles = [angle if arm.reach >= max(4.0, 1.5 * radius) else 0.5 * parameters.gap_angle
+              for (arm, _, radius), angle in ((one, _angle(-first.direction, step)),
+                                              (other, _angle(step, second.direction)))]
     if max(angles) > parameters.gap_angle:
         return None
     count = int(math.hypot(*(stop - start))) + 2
@@ -362,7 +381,7 @@ def _bridge_cost(first: _Arm, second: _Arm, start: np.ndarray, stop: np.ndarray,
     return sum(angles) + empty / parameters.gap + penalty
 
 
-def _follow(graph: Graph, links: dict, shared: set[int]) -> list[Path]:
+def _follow(graph: Graph, links: _Links, shared: set[int]) -> list[Path]:
     """Walk along the links from every loose end, then around what has none."""
     seen: set[int] = set(shared)
     order = [(index, end) for index in range(len(graph.branches)) for end in (0, 1)
@@ -378,13 +397,16 @@ def _follow(graph: Graph, links: dict, shared: set[int]) -> list[Path]:
         while True:
             seen.add(index)
             branch = graph.branches[index]
-            pieces.append(branch.points if end == 0 else branch.points[::-1])
+            points = branch.points if end == 0 else branch.points[::-1]
             leaving = (index, 1 - end)
+            first = links[index, end].skip if (index, end) in links else 0
+            last = links[leaving].skip if leaving in links else 0
+            pieces.append(points[first:len(points) - last])
             if leaving not in links:
                 free.append(branch.nodes[1 - end] < 0)
                 break
-            (index, end), via = links[leaving]
-            pieces.append(via)
+            pieces.append(links[leaving].via)
+            index, end = links[leaving].to
             if index in seen:
                 closed = True
                 free = [False, False]
