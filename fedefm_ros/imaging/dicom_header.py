@@ -95,13 +95,18 @@ def read_header(path: Path) -> DicomHeader:
 
 def one_line(error: Exception) -> str:
     """Return an error's type and text on one line of at most 200 characters."""
-    text = ' '.join(str(error).split())
+    text = _printable(' '.join(str(error).split()))
     return f'{type(error).__name__}: {text[:200]}' if text else type(error).__name__
+
+
+def _printable(text: object) -> str:
+    """Return what a damaged header may hold without control characters."""
+    return ''.join(letter if letter.isprintable() else '?' for letter in str(text))
 
 
 def _check_image(path: Path, dataset: Dataset) -> int:
     """Check the attributes that decoding needs and return the number of frames."""
-    kind = getattr(dataset.get('SOPClassUID'), 'name', 'unknown kind')
+    kind = _printable(getattr(dataset.get('SOPClassUID'), 'name', 'unknown kind'))
     if 'EncapsulatedDocument' in dataset:
         raise FedefmError(f'{path}: holds a document ({kind}), not X-ray frames')
     needed = ('Rows', 'Columns', 'BitsAllocated', 'BitsStored', 'HighBit',
@@ -109,14 +114,15 @@ def _check_image(path: Path, dataset: Dataset) -> int:
     numbers = {keyword: first_number(dataset, keyword) for keyword in needed}
     missing = [keyword for keyword, value in numbers.items() if value is None]
     if len(missing) == len(needed):
-        raise FedefmError(f'{path}: holds no image ({kind}); expected X-ray frames (XA or RF)')
+        raise FedefmError(f'{path}: holds no image ({kind}) or is cut short before it; expected '
+                          'X-ray frames (XA or RF)')
     if missing:
         raise FedefmError(f'{path}: damaged DICOM header: no {", ".join(missing)}')
     check_size(int(numbers['Columns']), int(numbers['Rows']), str(path))
     photometric, samples = dataset.get('PhotometricInterpretation'), numbers['SamplesPerPixel']
     if samples == 1 and photometric not in ('MONOCHROME1', 'MONOCHROME2'):
-        raise FedefmError(f'{path}: {photometric} pixels; expected grey ones '
-                          '(MONOCHROME1 or MONOCHROME2)')
+        raise FedefmError(f'{path}: {_printable(photometric)} pixels; expected grey '
+                          'ones (MONOCHROME1 or MONOCHROME2)')
     if samples not in (1, 3):
         raise FedefmError(f'{path}: {samples:g} samples a pixel; expected 1 (grey)')
     allocated, stored, high = (numbers[key] for key in ('BitsAllocated', 'BitsStored', 'HighBit'))
@@ -136,12 +142,11 @@ def _check_extent(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO
     try:
         decoder = get_decoder(syntax)
     except (NotImplementedError, ValueError, TypeError, AttributeError):
-        name = getattr(syntax, 'name', syntax)
+        decoder = None
+    if decoder is None or syntax.is_deflated:
+        name = _printable(getattr(syntax, 'name', syntax))
         raise FedefmError(f'{path}: transfer syntax {name} is not supported; convert the file to '
-                          'an uncompressed one') from None
-    if syntax.is_deflated:
-        raise FedefmError(f'{path}: transfer syntax {syntax.name} is not supported; convert the '
-                          'file to an uncompressed one')
+                          'an uncompressed one')
     if not decoder.is_available:
         raise FedefmError(f'{path}: {syntax.name} needs {"; ".join(decoder.missing_dependencies)}')
     order = '<' if syntax.is_little_endian else '>'
