@@ -11,3 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+
+"""Networks by name and their checkpoints."""
+
+from fedefm_ros.backbones.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedefm_ros.backbones.registry import create, names
+from fedefm_ros.backbones.spec import ModelSpec, Normalisation
+
+__all__ = ['Checkpoint', 'ModelSpec', 'Normalisation', 'create', 'load_checkpoint', 'names',
+           'save_checkpoint']

@@ -14,32 +14,48 @@
 
 """The grey levels that a network sees: one definition for training and for the robot."""
 
+from fedefm_ros.backbones.spec import Normalisation
+
 import numpy as np
 
 
-def grey_range(image: np.ndarray) -> tuple[float, float]:
+def grey_range(image: np.ndarray,
+               normalisation: Normalisation = Normalisation()) -> tuple[float, float]:
     """
     Return the grey levels that are shown to the network as 0 and 1.
 
-    They are the 1st and 99th percentile of the middle of the image, where the collimator's
+    They are two percentiles (1st and 99th) of the middle of the image, where the collimator's
     blades, burned-in text and black borders seldom reach.
 
     :param image: (H, W) uint8 or uint16.
     :returns: low and high in the image's own units; high - low is at least 1/64 of full range.
     """
     height, width = image.shape
-    top, left = height // 8, width // 8
+    top, left = int(height * normalisation.margin), int(width * normalisation.margin)
     step = max(1, min(height, width) // 128)
-    middle = image[top:height - top or None:step, left:width - left or None:step]
-    low, high = np.percentile(middle, (1.0, 99.0))
+    # A radix sort of the 9,000 values takes a tenth of np.percentile's time.
+    values = np.sort(image[top:height - top:step, left:width - left:step], axis=None,
+                     kind='stable')
+    low, high = (_percentile(values, percent) for percent in (
+        normalisation.low_percentile, normalisation.high_percentile))
     least = (65535.0 if image.dtype == np.uint16 else 255.0) / 64.0
     if high - low < least:
         middle_grey = 0.5 * (low + high)
         low, high = middle_grey - 0.5 * least, middle_grey + 0.5 * least
-    return float(low), float(high)
+    return low, high
 
 
-def to_network(image: np.ndarray, low: float, high: float) -> np.ndarray:
+def to_network(image: np.ndarray, low: float, high: float,
+               normalisation: Normalisation = Normalisation()) -> np.ndarray:
     """Return the grey levels as float32 with low at 0 and high at 1, clipped to -0.5 .. 1.5."""
     scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    return np.clip(scaled, -0.5, 1.5)
+    return np.clip(scaled, normalisation.clip_low, normalisation.clip_high)
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """Return a percentile of sorted values, linear between them as np.percentile."""
+    position = percent / 100.0 * (len(values) - 1)
+    below = int(position)
+    above = min(below + 1, len(values) - 1)
+    share = position - below
+    return (1.0 - share) * float(values[below]) + share * float(values[above])

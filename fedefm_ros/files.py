@@ -1,0 +1,45 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Writing files so that they appear whole or not at all."""
+
+import os
+from pathlib import Path
+import tempfile
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """
+    Write a file beside its final place, push it to the disk and rename it.
+
+    Readers see the old file or the new one; a crash, a full disk or a power cut leaves the old
+    one. Makes missing parent folders. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            os.fchmod(file.fileno(), 0o644)  # mkstemp makes it private
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself, too, must survive a power cut
+    finally:
+        os.close(folder)
