@@ -85,8 +85,8 @@ class LiveSource(ClosingSource):
                 continue
             now = time.monotonic()
             self._start = now if self._start is None else self._start
-            yield Frame(to_grey(image), self._index, now - self._start)
             self._index += 1
+            yield Frame(to_grey(image), self._index - 1, now - self._start)
 
     def close(self) -> None:
         """Free the device, once a read that is under way has ended."""

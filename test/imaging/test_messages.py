@@ -13,6 +13,7 @@
 # limitations under the License.
 
 import array
+import os
 import struct
 import subprocess
 import sys
@@ -266,4 +267,6 @@ def test_camera_info_of_an_unknown_c_arm_is_uncalibrated():
 def test_no_ros_is_imported_by_the_module():
     code = ('import sys, fedefm_ros.imaging.messages; '
             'print([m for m in ("rclpy", "sensor_msgs", "torch") if m in sys.modules])')
-    assert subprocess.check_output([sys.executable, '-c', code], text=True).strip() == '[]'
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    assert subprocess.check_output([sys.executable, '-c', code], text=True,
+                                   env=environment).strip() == '[]'
