@@ -16,6 +16,7 @@
 
 import cv2
 
+from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.grey import grey_range, to_network
 from fedefm_ros.simulation.anatomy import KINDS
 from fedefm_ros.simulation.scene import Scene
@@ -63,13 +64,14 @@ class SimulatedFrames(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one sample."""
         number = index + self._first
-        image, mask = self.frame(number)
+        image, truth = self.frame(number)
+        mask = truth.mask
         rng = np.random.default_rng((self._seed, number, 2))
         image, mask = _augmented(rng, image, mask, self._crop)
         return torch.from_numpy(image[None]), torch.from_numpy(mask.astype(np.int64))
 
-    def frame(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return sample ``number`` before cropping: image and mask, (S, S) uint8 each."""
+    def frame(self, number: int) -> tuple[np.ndarray, GroundTruth]:
+        """Return sample ``number`` before cropping: the image, (S, S) uint8, and its truth."""
         scene_number, variant = divmod(number, SAMPLES_PER_SCENE)
         if scene_number != self._scene_number:
             rng = np.random.default_rng((self._seed, scene_number, 0))
@@ -79,8 +81,7 @@ class SimulatedFrames(Dataset):
             self._scene_number = scene_number
         rng = np.random.default_rng((self._seed, scene_number, 1, variant))
         self._scene.redraw_devices(rng)
-        image, truth = self._scene.render(self._scene.detector(rng))
-        return image, truth.mask
+        return self._scene.render(self._scene.detector(rng))
 
 
 def _augmented(rng, image, mask, crop):

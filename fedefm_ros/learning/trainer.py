@@ -20,6 +20,7 @@ import json
 from pathlib import Path
 import time
 
+from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.simulated import SimulatedFrames
@@ -137,6 +138,13 @@ class Trainer:
                         truth.sum()
         dice = 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
         return {'dice_catheter': float(dice[1]), 'dice_guidewire': float(dice[2])}
+
+    def export(self, path: Path, backbone: str, scores: dict[str, float]) -> str:
+        """Write the averaged weights as a checkpoint with its provenance; return its id."""
+        spec = ModelSpec(backbone, provenance={
+            'trained_on': 'simulated fluoroscopy (fedefm_ros.simulation)',
+            'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores})
+        return save_checkpoint(path, self.average.module, spec)
 
     def _log(self, loss):
         row = {'step': self.step, 'loss': loss, 'time': time.time(), **self.validate()}

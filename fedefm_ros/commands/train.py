@@ -1,0 +1,76 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`train`: make a segmentation model from simulated frames."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from fedefm_ros.commands import output
+from fedefm_ros.errors import FedefmError
+
+import typer
+
+
+def train(
+    out: Annotated[Path, typer.Option(
+        '-o', '--out', help='Folder for the run; one that holds a stopped run goes on.')],
+    backbone: Annotated[str, typer.Option(help='Architecture.')] = 'compact',
+    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps in all.')] = 8000,
+    batch: Annotated[int, typer.Option(min=1, help='Crops a step.')] = 6,
+    crop: Annotated[int, typer.Option(min=64, max=512, help='Side of a crop in pixels.')] = 384,
+    learning_rate: Annotated[float, typer.Option(help='Peak learning rate.')] = 2e-3,
+    seed: Annotated[int, typer.Option(help='Decides frames, order and first weights.')] = 1,
+    workers: Annotated[int, typer.Option(min=0, help='Processes that simulate frames.')] = 1,
+    threads: Annotated[int, typer.Option(min=1, help='CPU threads of the training.')] = 2,
+    device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
+    check_every: Annotated[int, typer.Option(min=1, help='Steps between validations, which also '
+                                             'write the state a killed run goes on from.')] = 500,
+    json_file: output.JsonOption = None,
+):
+    """
+    Train a network on simulated fluoroscopy.
+
+    Frames are made while training and never repeat. DIR gets state.pt, log.jsonl, and in the end
+    model.safetensors and samples.png. Stop it at will: the same command goes on.
+    """
+    if crop % 32:
+        raise FedefmError(f'--crop {crop} must be a multiple of 32')
+    import torch
+
+    from fedefm_ros.backbones import registry
+    from fedefm_ros.learning.samples import validation_sheet
+    from fedefm_ros.learning.trainer import Trainer, TrainingPlan
+
+    if device.startswith('cuda') and not torch.cuda.is_available():
+        raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    plan = TrainingPlan(steps=steps, batch=batch, crop=crop, learning_rate=learning_rate,
+                        seed=seed)
+    trainer = Trainer(registry.create(backbone), plan, out, device, workers)
+    if trainer.step:
+        output.say(f'goes on from step {trainer.step} in {out}')
+    with output.progress('training', steps, trainer.step) as advance:
+        trainer.run(lambda step, loss: advance(step, f'loss {loss:.3f}'), check_every)
+    result = trainer.validate()
+    model_id = trainer.export(out / 'model.safetensors', backbone, result)
+    validation_sheet(trainer, out / 'samples.png')
+    output.table('averaged weights on frames never trained on', ['measure', 'value'],
+                 [[name, value] for name, value in result.items()])
+    output.say(f'wrote {out / "model.safetensors"} and {out / "samples.png"}')
+    output.write_json({'model': out / 'model.safetensors', 'model_id': model_id,
+                       'plan': asdict(plan), **result, 'pictures': [out / 'samples.png']},
+                      json_file)

@@ -1,0 +1,50 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Pictures of what a network makes of frames it was not trained on."""
+
+from pathlib import Path
+
+import cv2
+
+from fedefm_ros import labels
+from fedefm_ros.learning.simulated import SimulatedFrames
+from fedefm_ros.learning.trainer import Trainer
+
+import numpy as np
+
+import torch
+
+
+def validation_sheet(trainer: Trainer, path: Path, count: int = 12, columns: int = 4) -> None:
+    """Write frames of the validation set: truth on the left, what was found on the right."""
+    frames = SimulatedFrames(count * 3, trainer.plan.validation_seed, crop=512)
+    tiles = []
+    trainer.average.eval()
+    for number in range(0, count * 3, 3):
+        image, target = frames[number]
+        with torch.inference_mode():
+            found = trainer.average(image[None].to(trainer.device)).argmax(dim=1)[0].cpu().numpy()
+        grey = np.clip(image[0].numpy() * 160 + 60, 0, 255).astype(np.uint8)
+        tiles.append(np.hstack([_painted(grey, target.numpy()), _painted(grey, found)]))
+    rows = [np.hstack(tiles[i:i + columns // 2]) for i in range(0, count, columns // 2)]
+    sheet = cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(path), sheet)
+
+
+def _painted(grey, mask):
+    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    for label in (labels.CATHETER, labels.GUIDEWIRE):
+        picture[mask == label] = labels.COLOURS[label][::-1]
+    return picture
