@@ -25,7 +25,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.carm import CArm
 from fedefm_ros.imaging.dicom_grey import first_number, first_value, scopes
 from fedefm_ros.imaging.source import DEFAULT_RATE, usable_rate
-from fedefm_ros.imaging.stills import check_size
+from fedefm_ros.imaging.stills import check_size, jpeg_size
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -158,7 +158,7 @@ def _check_extent(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO
     length, = struct.unpack(order + 'I', head[-4:])
     left = os.fstat(file.fileno()).st_size - file.tell()
     if syntax.is_encapsulated:
-        _check_fragments(path, frame_count, file, left)
+        _check_fragments(path, dataset, frame_count, file)
         return
     frame = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
              * int(dataset.SamplesPerPixel))
@@ -167,25 +167,41 @@ def _check_extent(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO
                           f'{frame_count} frames take {frame * frame_count}')
 
 
-def _check_fragments(path: Path, frame_count: int, file: BinaryIO, left: int) -> None:
+def _check_fragments(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO) -> None:
     """Hop over the items of encapsulated pixel data to its end."""
-    end = file.tell() + left
+    end = os.fstat(file.fileno()).st_size
     items = -1  # the first one is the offset table
     while True:
         head = file.read(8)
         group, element, length = struct.unpack('<HHI', head) if len(head) == 8 else (0, 0, 0)
         if (group, element) == _DELIMITER:
             break
+        where = f'frame {max(items, 0)} of {frame_count}'
         if len(head) == 8 and (group, element) != _ITEM:
-            raise FedefmError(f'{path}: damaged pixel data: no item where frame {items + 1} '
-                              f'of {frame_count} should start')
-        if len(head) < 8 or length == _UNDEFINED or file.tell() + length > end:
-            raise FedefmError(f'{path}: truncated: ends within frame {max(items + 1, 0)} of '
-                              f'{frame_count}')
-        file.seek(length, os.SEEK_CUR)
+            raise FedefmError(f'{path}: damaged pixel data: no item where {where} should start')
+        start = file.tell()
+        if len(head) < 8 or length == _UNDEFINED or start + length > end:
+            raise FedefmError(f'{path}: truncated: ends within {where}')
+        size = _coded_size(file.read(min(length, 65536)))
+        if size not in (None, (dataset.Columns, dataset.Rows)):
+            # Also what keeps a decoder from filling the memory.
+            raise FedefmError(f'{path}: {where} cannot be decoded: {size[0]} x {size[1]} pixels '
+                              f'where the header says {dataset.Columns} x {dataset.Rows}')
+        file.seek(start + length)
         items += 1
     if items < frame_count:
         raise FedefmError(f'{path}: damaged pixel data: {max(items, 0)} of {frame_count} frames')
+
+
+def _coded_size(head: bytes) -> tuple[int, int] | None:
+    """Return (width, height) of a JPEG or JPEG 2000 stream; None of anything else."""
+    try:
+        if head.startswith(b'\xff\x4f\xff\x51'):
+            right, bottom, left, top = struct.unpack_from('>4I', head, 8)
+            return right - left, bottom - top
+        return jpeg_size(head) if head.startswith(b'\xff\xd8\xff') else None
+    except (struct.error, ValueError):
+        return None  # the decoder will say what is wrong
 
 
 def _timing(dataset: Dataset, frame_count: int) -> tuple[float, tuple[float, ...] | None]:

@@ -38,8 +38,8 @@ MAX_PIXELS = 64 * 2**20
 _PNG = b'\x89PNG\r\n\x1a\n'
 _TIFF = (b'II*\0', b'MM\0*')
 _TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I'}
-# Start-of-frame markers: all of C0 to CF but DHT (C4), JPG (C8) and DAC (CC).
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Start-of-frame markers: all of C0 to CF but DHT (C4), JPG (C8) and DAC (CC); JPEG-LS has F7.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 
 
 def kind_of(data: Buffer) -> str | None:
@@ -151,8 +151,8 @@ def _png_whole(data: Buffer) -> None:
         position = end + 4
 
 
-def _jpeg_size(data: Buffer) -> tuple[int, int]:
-    """Walk to the frame header."""
+def jpeg_size(data: Buffer) -> tuple[int, int]:
+    """Return (width, height) from the frame header; ValueError or struct.error without one."""
     position = 2
     while True:
         mark, marker, length = struct.unpack_from('>BBH', data, position)
@@ -222,5 +222,5 @@ def _bmp_whole(data: Buffer) -> None:
         raise ValueError('the file ends too early')
 
 
-_SIZES = {'png': _png_size, 'jpeg': _jpeg_size, 'tiff': _tiff_size, 'bmp': _bmp_size}
+_SIZES = {'png': _png_size, 'jpeg': jpeg_size, 'tiff': _tiff_size, 'bmp': _bmp_size}
 _WHOLE = {'png': _png_whole, 'jpeg': _jpeg_whole, 'tiff': _tiff_whole, 'bmp': _bmp_whole}

@@ -333,6 +333,20 @@ def test_a_corrupt_frame_is_named(write_dicom, moving_frames, syntax):
     assert 'frame 2 of 4' in refusal(path)
 
 
+@pytest.mark.parametrize('syntax, marker, offset, size', [
+    (JPEGLosslessSV1, b'\xff\xc3', 5, b'\xea\x60\xea\x60'),
+    (JPEGBaseline8Bit, b'\xff\xc0', 5, b'\xea\x60\xea\x60'),
+    (JPEG2000Lossless, b'\xff\x51', 6, b'\0\0\xea\x60\0\0\xea\x60')])
+def test_a_frame_that_claims_another_size_is_refused_before_it_is_decoded(
+        write_dicom, moving_frames, syntax, marker, offset, size):
+    path = write_dicom(moving_frames(), syntax=syntax)
+    data = path.read_bytes()
+    at = data.index(marker, data.index(marker) + 1) + offset
+    path.write_bytes(data[:at] + size + data[at + len(size):])
+    assert ('frame 1 of 3 cannot be decoded: 60000 x 60000 pixels where the header says 56 x 40'
+            in refusal(path))
+
+
 @pytest.mark.parametrize('syntax', [ExplicitVRLittleEndian, JPEGLosslessSV1, JPEG2000Lossless,
                                     RLELossless, JPEGBaseline8Bit])
 def test_a_truncated_file_is_refused_wherever_it_ends(write_dicom, moving_frames, syntax):
