@@ -229,9 +229,10 @@ class Workspace:
                    f'{self.python} could not make a virtual environment')
         say('[2/3] installing packages (about 2 GB, 1 to 10 minutes)')
         *hashed, torch = self.locks
-        wanted = sum(len(re.findall(r'(?m)^\w', lock.read_text())) for lock in hashed)
-        self.pip(['--require-hashes', '--no-deps',
-                  *(f'--requirement={lock}' for lock in hashed)], 'packages', Counter(wanted))
+        names = {name for lock in hashed
+                 for name in re.findall(r'(?m)^([\w.-]+)==', lock.read_text())}
+        self.pip(['--require-hashes', '--no-deps', *(f'--requirement={lock}' for lock in hashed)],
+                 'packages', Counter(len(names)))
         self.pip([f'--requirement={torch}'], 'torch', Counter(1))
         if not self.distribution:
             self.mend_baked_paths()
@@ -254,7 +255,7 @@ class Workspace:
         headers = subprocess.run(
             [self.python, '-c', 'import sysconfig; print(sysconfig.get_path("include"))'],
             check=True, capture_output=True, text=True).stdout.strip()
-        numpy_headers = str(self.site_packages(self.venv) / 'numpy' / '_core' / 'include')
+        numpy_headers = str(python_folder(self.venv) / 'numpy' / '_core' / 'include')
         for path in self.venv.glob('share/*/cmake/*.cmake'):
             baked = path.read_text()
             mended = re.sub(r'/opt/python/cp\d+-cp\d+/lib/python3\.\d+/site-packages/numpy/'
@@ -349,7 +350,7 @@ class Counter:
         self.told = 0
 
     def __call__(self, line: str) -> None:
-        if line.startswith('Collecting '):
+        if line.startswith(('Collecting ', 'Processing ')):
             self.seen = min(self.seen + 1, self.wanted)
             if sys.stderr.isatty():
                 say(f'\r      {self.seen} of {self.wanted} packages found', end='')
