@@ -97,42 +97,44 @@ def normals_of(points: np.ndarray) -> np.ndarray:
     return np.stack([-tangents[:, 1] / norm, tangents[:, 0] / norm], axis=1)
 
 
-def cross_sections(image: np.ndarray, points: np.ndarray, normals: np.ndarray,
-                   offsets: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+@dataclass(frozen=True)
+class Fields:
     """
-    Sample an image across a line.
+    The images a line is measured in.
 
-    ``image`` (H, W); the result is (N, M) of its type for N points and M offsets in pixels.
-    Outside the image the nearest pixel counts: what leaves the image goes on there.
+    They are ``factor`` times as large as the mask that the line's coordinates belong to: tracing
+    needs no more than 512 x 512, measuring uses all there is.
     """
-    x = (points[:, :1] + normals[:, :1] * offsets).astype(np.float32)
-    y = (points[:, 1:] + normals[:, 1:] * offsets).astype(np.float32)
-    return cv2.remap(image, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+    solid: np.ndarray
+    """(H, W) uint8 of 0 and 255: the foreground."""
+    labels: np.ndarray
+    """(H, W) uint8: the label mask."""
+    probability: np.ndarray | None
+    """(H, W) uint8 foreground probability, or None."""
+    factor: int = 1
+
+    def across(self, image: np.ndarray, points: np.ndarray, normals: np.ndarray,
+               offsets: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+        """
+        Sample one of the images across a line.
+
+        The result is (N, M) of the image's type for N points with normals and M offsets.
+        """
+        shift = (self.factor - 1) / 2.0
+        x = (points[:, :1] + normals[:, :1] * offsets) * self.factor + shift
+        y = (points[:, 1:] + normals[:, 1:] * offsets) * self.factor + shift
+        return cv2.remap(image, x.astype(np.float32), y.astype(np.float32), interpolation,
+                         borderMode=cv2.BORDER_REPLICATE)
 
 
-def refine(path: Path, mask: np.ndarray, weights: np.ndarray | None,
-           distance: np.ndarray) -> Line | None:
+def refine(path: Path, radii: np.ndarray, fields: Fields) -> Line | None:
     """
     Move a path to the middle of the mask and prolong its free ends to the mask's edge.
 
-    Parameters
-    ----------
-    path
-        Skeleton pixels in order.
-    mask
-        (H, W) uint8 of 0 and 255, the foreground.
-    weights
-        (H, W) uint8 foreground probability that weighs the middle, or None.
-    distance
-        (H, W) float32 distance transform of the mask in pixels.
-
-    Returns
-    -------
-    The line, or None where nothing is left of the path.
-
+    ``radii`` (N,) is half the width of the mask at the path's points. Returns None where too
+    little of the path is left for a line.
     """
-    pixels = path.points.astype(np.intp)
-    radii = distance[pixels[:, 1], pixels[:, 0]]
     points = path.points
     if not path.closed:
         # The last pixels of a skeleton bend to a corner of the end; the extension replaces them.
@@ -144,55 +146,49 @@ def refine(path: Path, mask: np.ndarray, weights: np.ndarray | None,
         points = path.points
     if len(points) < 2:
         return None
-    half_width = float(np.percentile(radii, 90))
-    points = smooth(resample(points, 1.0))
-    line = _centre(points, mask, weights, half_width)
-    points = _bridged(line, half_width)
+    half_width = float(np.sort(radii)[int(0.9 * len(radii))])
+    points = _centred(points, fields, half_width)
     if not path.closed:
-        if path.free[0]:
-            points = _prolonged(points[::-1], mask, half_width)[::-1]
-        if path.free[1]:
-            points = _prolonged(points, mask, half_width)
+        points = _prolonged(points, path.free, fields, half_width)
         if len(points) < 2:
             return None
         # A ray leaves the middle where the end is bent, so the whole line is centred once more;
         # that may move its last points away from the edge or past it.
-        points = _bridged(_centre(smooth(resample(points, 1.0)), mask, weights, half_width),
-                          half_width)
-        points = smooth(resample(points, 1.0))
-        points = points[3 * path.free[0]:len(points) - 3 * path.free[1]]
-        if path.free[0]:
-            points = _prolonged(points[::-1], mask, half_width)[::-1]
-        if path.free[1]:
-            points = _prolonged(points, mask, half_width)
-    if len(points) < 2:
-        return None
-    return _centre(resample(points, 1.0), mask, None, half_width, move=False)
+        points = smooth(resample(_centred(points, fields, half_width), 1.0))
+        if len(points) > 12:
+            points = points[3 * path.free[0]:len(points) - 3 * path.free[1]]
+        points = _prolonged(points, path.free, fields, half_width)
+    return _measured(resample(points, 1.0), fields, half_width)[0]
 
 
-def _centre(points: np.ndarray, mask: np.ndarray, weights: np.ndarray | None,
-            half_width: float, move: bool = True) -> Line:
-    """Measure the mask across a line and move each point to the middle of what it meets."""
+def _centred(points: np.ndarray, fields: Fields, half_width: float) -> np.ndarray:
+    """Return a line in the middle of the mask, with crossings and gaps bridged."""
+    line, middle = _measured(smooth(resample(points, 1.0)), fields, half_width)
+    line.points = line.points + line.normals * middle[:, None]
+    return _bridged(line, half_width)
+
+
+def _measured(points: np.ndarray, fields: Fields,
+              half_width: float) -> tuple[Line, np.ndarray]:
+    """Measure the mask across a line; return also where its middle is, (N,) along the normal."""
     normals = normals_of(points)
     reach = int(np.ceil(1.5 * half_width + 2.0))
     offsets = np.arange(-reach, reach + 1, dtype=np.float64)
-    section = cross_sections(mask, points, normals, offsets)
+    section = fields.across(fields.solid, points, normals, offsets)
     inside = section >= 128
     # Only the run of foreground around the line counts, not the neighbour beside it.
     run = np.empty_like(inside)
     run[:, reach:] = np.logical_and.accumulate(inside[:, reach:], axis=1)
     run[:, reach::-1] = np.logical_and.accumulate(inside[:, reach::-1], axis=1)
-    weight = np.where(run, section, 0).astype(np.float64)
     widths = run.sum(axis=1).astype(np.float64)
     usual = _running_median(widths, max(20, int(6.0 * half_width)))
     plain = (widths > 0) & (widths <= _TOO_WIDE * usual + 1.0)
-    if move:
-        if weights is not None:
-            weight *= cross_sections(weights, points, normals, offsets) + 1.0
-        total = weight.sum(axis=1)
-        total[total == 0] = 1.0
-        points = points + normals * ((weight @ offsets) / total)[:, None]
-    return Line(points, normals, widths, plain)
+    weight = np.where(run, section, 0).astype(np.float64)
+    if fields.probability is not None:
+        weight *= fields.across(fields.probability, points, normals, offsets) + 1.0
+    total = weight.sum(axis=1)
+    total[total == 0] = 1.0
+    return Line(points, normals, widths, plain), (weight @ offsets) / total
 
 
 def _running_median(values: np.ndarray, half_window: int) -> np.ndarray:
@@ -200,9 +196,10 @@ def _running_median(values: np.ndarray, half_window: int) -> np.ndarray:
     sparse = values[::3]
     half_window = min(half_window // 3, (len(sparse) - 1) // 2)
     if half_window < 1:
-        return np.full_like(values, np.median(values))
-    padded = np.pad(sparse, half_window, mode='reflect')
-    medians = np.median(sliding_window_view(padded, 2 * half_window + 1), axis=1)
+        return np.full_like(values, np.sort(values)[len(values) // 2])
+    padded = np.concatenate([sparse[half_window:0:-1], sparse, sparse[-2:-2 - half_window:-1]])
+    windows = sliding_window_view(padded, 2 * half_window + 1)
+    medians = np.partition(windows, half_window, axis=1)[:, half_window]
     return np.repeat(medians, 3)[:len(values)]
 
 
@@ -240,26 +237,25 @@ def _hermite(points: np.ndarray, first: int, last: int, tangent: int = 8) -> np.
             + t ** 3 * (before + after - 2.0 * chord))
 
 
-def _prolonged(points: np.ndarray, mask: np.ndarray, half_width: float) -> np.ndarray:
+def _prolonged(points: np.ndarray, free: list[bool], fields: Fields,
+               half_width: float) -> np.ndarray:
+    """Return a line with its free ends prolonged straight to the edge of the mask."""
+    if free[0]:
+        points = _ray(points[::-1], fields, half_width)[::-1]
+    if free[1]:
+        points = _ray(points, fields, half_width)
+    return points
+
+
+def _ray(points: np.ndarray, fields: Fields, half_width: float) -> np.ndarray:
     """Return a line with points added from its last one straight to the edge of the mask."""
-    length = int(np.ceil(3.0 * half_width + 6.0))
-    tail = points[-min(len(points), 12):]
-    if len(tail) < 2:
-        return points
-    tail = resample(tail, 1.0)
-    # Half the tail gives the direction, both halves how it turns.
-    middle = len(tail) // 2
-    late = tail[-1] - tail[middle]
-    norm = np.hypot(*late)
+    tail = resample(points[-12:], 1.0)
+    direction = tail[-1] - tail[len(tail) // 2]
+    norm = np.hypot(*direction)
     if norm == 0:
         return points
-    direction = late / norm
-    steps = np.arange(1.0, length + 1.0, 0.5)
-    ray = tail[-1] + steps[:, None] * direction
-    inside = cross_sections(mask, ray, np.zeros((1, 2)), np.zeros(1))[:, 0] >= 128
-    # Rays outside the image read the border pixel for ever.
-    height, width = mask.shape
-    inside &= (ray[:, 0] > -0.5) & (ray[:, 0] < width - 0.5)
-    inside &= (ray[:, 1] > -0.5) & (ray[:, 1] < height - 0.5)
+    steps = np.arange(0.5, 3.0 * half_width + 6.0, 0.5)
+    ray = tail[-1] + steps[:, None] * (direction / norm)
+    inside = fields.across(fields.solid, ray, np.zeros((1, 2)), np.zeros(1))[:, 0] >= 128
     count = int(np.logical_and.accumulate(inside).sum())
     return np.concatenate([points, ray[:count]])

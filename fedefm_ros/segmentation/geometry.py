@@ -26,12 +26,14 @@ from dataclasses import field
 import cv2
 
 from fedefm_ros import labels
+from fedefm_ros.segmentation.centerline import Fields
 from fedefm_ros.segmentation.centerline import Line
 from fedefm_ros.segmentation.centerline import refine
 from fedefm_ros.segmentation.centerline import resample
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.orientation import orient
 from fedefm_ros.segmentation.skeleton import build_graph
+from fedefm_ros.segmentation.skeleton import cut_out_blobs
 from fedefm_ros.segmentation.skeleton import fill_narrow_holes
 from fedefm_ros.segmentation.stretches import Stretch
 from fedefm_ros.segmentation.stretches import split_by_label
@@ -42,18 +44,28 @@ from fedefm_ros.segmentation.tracing import TracingParameters
 import numpy as np
 
 
+# Paths are traced on a grid of about this size, a whole number of times smaller than the image.
+_TRACING_SIZE = 512
+# Instruments make tens of branches: from the first number on, loose pixels are left out, from the
+# second on the mask is noise. The work grows with the square of their number.
+_MANY_BRANCHES = 40
+_MAX_BRANCHES = 300
+
+
 @dataclass(frozen=True)
 class GeometryParameters:
     """
-    What counts as an instrument. Lengths are in pixels of a 512 x 512 image.
+    What counts as an instrument. Lengths are in pixels of an image of about 512 x 512.
 
-    They grow with the longer side of the image: at 1024 x 1024 each stands for twice as many.
+    In one of about 1024 x 1024 each stands for twice as many, and so on.
     """
 
     spacing: float = 2.0
-    """Distance between centreline points, in pixels of the image at hand (not scaled)."""
+    """Distance between centreline points, in pixels of the image, of whatever size."""
     min_length: float = 12.0
     """Shorter instruments are left out."""
+    max_width: float = 32.0
+    """What is wider is no instrument and cut out."""
     spur: float = 3.0
     """Side branches that stand out less than this are the edge's raggedness."""
     lumen: float = 5.0
@@ -116,72 +128,110 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
     The instruments, the leading one first, or the reason why the mask was refused.
 
     """
-    height, width = mask.shape
-    scale = max(1.0, max(height, width) / 512.0)
+    box, binary, refused = _prepare(mask, parameters)
+    if binary is None:
+        return Geometry(refused=refused)
+    fields = _fields(mask, probability, binary, box, parameters)
+    pooled, values = _pooled(fields)
+    distance = cv2.distanceTransform(pooled, cv2.DIST_L2, 3)
+    pooled, distance = cut_out_blobs(pooled, distance, parameters.max_width)
+    limit = int(parameters.max_skeleton * max(mask.shape) / fields.factor)
+    graph = build_graph(pooled, distance, limit)
+    if graph is None:
+        return Geometry(refused=f'a skeleton of more than {limit} pixels is noise')
+    if len(graph.branches) > _MANY_BRANCHES:
+        graph.branches = [branch for branch in graph.branches
+                          if max(branch.nodes) >= 0 or len(branch.points) >= parameters.spur]
+    if len(graph.branches) > _MAX_BRANCHES:
+        return Geometry(refused=f'{len(graph.branches)} lines are noise, not instruments')
+    prune(graph, parameters.spur)
+    stretches: list[Stretch] = []
+    for path in trace(graph, values, distance, parameters.tracing):
+        columns, rows = path.points.astype(np.intp).T
+        line = refine(path, distance[rows, columns], fields)
+        if line is not None:
+            stretches += split_by_label(line, fields, parameters.min_length, path.closed)
+    for stretch in stretches:
+        stretch.line = _in_image(stretch.line, fields.factor, box)
+    border = parameters.border * fields.factor
+    found = [_instrument(stretch, tip_visible, probability, mask.shape, spacing_mm, parameters)
+             for stretch, tip_visible in orient(stretches, mask.shape, border, field_of_view,
+                                                previous)]
+    return Geometry(tuple(sorted(found, key=_rank)))
+
+
+def _prepare(mask: np.ndarray, parameters: GeometryParameters):
+    """Return the box (x, y, width, height) of the foreground, and it as 0 and 1, or why not."""
     binary = (mask > 0).view(np.uint8)
     foreground = cv2.countNonZero(binary)
     if foreground == 0:
-        return Geometry()
-    if foreground > parameters.max_foreground * mask.size and foreground > 4096:
-        return Geometry(refused=f'{foreground / mask.size:.0%} of the mask is foreground, '
-                                f'at most {parameters.max_foreground:.0%} can be instruments')
-    # Work on the box around the foreground, with a free pixel on each side.
-    left, top, box_width, box_height = cv2.boundingRect(binary)
-    window = (slice(top, top + box_height), slice(left, left + box_width))
-    binary = cv2.copyMakeBorder(binary[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    offset = np.array([left - 1.0, top - 1.0])
+        return None, None, ''
+    if foreground > max(parameters.max_foreground * mask.size, 64):
+        return None, None, (f'{foreground / mask.size:.0%} of the mask is foreground, at most '
+                            f'{parameters.max_foreground:.0%} can be instruments')
+    x, y, width, height = box = cv2.boundingRect(binary)
+    binary = binary[y:y + height, x:x + width]
     edges = cv2.countNonZero(binary[:, 1:] ^ binary[:, :-1]) \
         + cv2.countNonZero(binary[1:] ^ binary[:-1])
-    limit = parameters.max_skeleton * max(height, width)
-    if edges > 4.0 * limit:
-        return Geometry(refused=f'{edges} edge pixels are noise, not instruments')
-    binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8),
-                              borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    values = cv2.copyMakeBorder(mask[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    fill_narrow_holes(binary, values, parameters.lumen * scale)
-    # The image ends where the box does: an instrument that leaves there does not get thinner.
-    distance = cv2.distanceTransform(binary, cv2.DIST_L2, 3)
-    graph = build_graph(binary, distance, int(limit))
-    if graph is None:
-        return Geometry(refused=f'a skeleton of more than {int(limit)} pixels is noise')
-    prune(graph, parameters.spur * scale)
-    paths = trace(graph, values, distance, parameters.tracing.scaled(scale))
+    if edges > 4.0 * parameters.max_skeleton * max(mask.shape):
+        return None, None, f'{edges} edge pixels are noise, not instruments'
+    return box, binary, ''
 
+
+def _fields(mask: np.ndarray, probability: np.ndarray | None, binary: np.ndarray,
+            box: tuple[int, int, int, int], parameters: GeometryParameters) -> Fields:
+    """Return what lines are measured in: the box around the foreground with a free margin."""
+    factor = max(1, round(max(mask.shape) / _TRACING_SIZE))
+    x, y, width, height = box
+    # One cell of the coarser grid on each side, and whole cells.
+    margins = (factor, factor + -height % factor, factor, factor + -width % factor)
+    window = (slice(y, y + height), slice(x, x + width))
+
+    def framed(image: np.ndarray) -> np.ndarray:
+        return cv2.copyMakeBorder(image, *margins, cv2.BORDER_CONSTANT, value=0)
+
+    values = framed(mask[window])
+    solid = cv2.morphologyEx(framed(binary), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8),
+                             borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    fill_narrow_holes(solid, values, parameters.lumen * factor)
     chance = None
     if probability is not None:
         if probability.shape != mask.shape:
-            probability = cv2.resize(probability, (width, height),
+            probability = cv2.resize(probability, mask.shape[::-1],
                                      interpolation=cv2.INTER_LINEAR)
-        chance = cv2.copyMakeBorder(probability[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    solid = binary * np.uint8(255)
-    stretches: list[Stretch] = []
-    for path in paths:
-        line = refine(path, solid, chance, distance)
-        if line is not None:
-            stretches += split_by_label(line, values, parameters.min_length * scale)
-    for stretch in stretches:
-        stretch.line = _moved(stretch.line, offset)
-    found = []
-    for stretch, tip_visible in orient(stretches, (height, width), parameters.border * scale,
-                                       field_of_view, previous):
-        found.append(_instrument(stretch, tip_visible, probability, spacing_mm, parameters))
-    found.sort(key=_rank)
-    return Geometry(tuple(found))
+        chance = framed(probability[window])
+    return Fields(solid * np.uint8(255), values, chance, factor)
 
 
-def _moved(line: Line, offset: np.ndarray) -> Line:
-    return Line(line.points + offset, line.normals, line.widths, line.plain)
+def _pooled(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
+    """Return foreground (0 and 1) and labels on the grid on which paths are traced."""
+    factor = fields.factor
+    solid, values = fields.solid, fields.labels
+    if factor > 1:
+        # The largest value of each cell, so that a thin wire stays whole.
+        cell = np.ones((factor, factor), np.uint8)
+        solid = cv2.dilate(solid, cell, anchor=(0, 0))[::factor, ::factor]
+        values = cv2.dilate(values, cell, anchor=(0, 0))[::factor, ::factor]
+    return (solid > 0).view(np.uint8), values
+
+
+def _in_image(line: Line, factor: int, box: tuple[int, int, int, int]) -> Line:
+    """Return a line in pixels of the image instead of cells of the tracing grid."""
+    points = line.points * factor + (factor - 1) / 2.0 + np.array(box[:2]) - factor
+    return Line(points, line.normals, line.widths * factor, line.plain)
 
 
 def _instrument(stretch: Stretch, tip_visible: bool, probability: np.ndarray | None,
-                spacing_mm: tuple[float, float] | None,
+                shape: tuple[int, int], spacing_mm: tuple[float, float] | None,
                 parameters: GeometryParameters) -> Instrument:
     centerline = resample(stretch.line.points, parameters.spacing)
     confidence = 1.0
     if probability is not None:
+        # Cells of a smaller probability map, which covers the same image.
         height, width = probability.shape
-        x = np.clip(np.rint(centerline[:, 0]), 0, width - 1).astype(np.intp)
-        y = np.clip(np.rint(centerline[:, 1]), 0, height - 1).astype(np.intp)
+        cells = (centerline + 0.5) * (width / shape[1], height / shape[0])
+        x = np.clip(cells[:, 0], 0, width - 1).astype(np.intp)
+        y = np.clip(cells[:, 1], 0, height - 1).astype(np.intp)
         confidence = float(probability[y, x].mean() / 255.0)
     length_mm = float('nan')
     if spacing_mm is not None:

@@ -25,6 +25,8 @@ In this order:
 3. The end nearer to the last frame's tip of the same kind is the tip.
 4. An end that faces the tip of an instrument already turned goes on from there: the entry.
 5. The end nearer to the edge is the entry: instruments come from outside.
+
+A ring has no end and no visible tip.
 """
 
 from fedefm_ros import labels
@@ -51,6 +53,9 @@ def orient(stretches: list[Stretch], shape: tuple[int, int], border: float,
     open_ones = []
     # Catheters first: guidewires start at them.
     for stretch in sorted(stretches, key=lambda item: item.kind):
+        if stretch.closed:
+            done.append((stretch, False))
+            continue
         at_edge = [_at_edge(stretch.line.points[end], shape, border, field_of_view)
                    for end in (0, -1)]
         if all(at_edge):

@@ -93,8 +93,8 @@ def _specks(part: np.ndarray, probability: np.ndarray | None, parameters: SpeckP
     # Outlines are an order of magnitude faster than labelling each pixel.
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     faint_below = 255.0 * parameters.min_confidence
-    doomed = None
-    for index, contour in enumerate(contours):
+    small_ones = []
+    for contour in contours:
         x, y, width, height = cv2.boundingRect(contour)
         small = width * width + height * height < (parameters.min_extent * scale) ** 2
         # The outline of n pixels encloses at least n / 2 - 1 and is at least as long.
@@ -108,10 +108,11 @@ def _specks(part: np.ndarray, probability: np.ndarray | None, parameters: SpeckP
             blob &= part[box] * np.uint8(255)
             small = cv2.mean(probability[box], blob)[0] < faint_below
         if small:
-            if doomed is None:
-                doomed = np.zeros_like(part)
-            cv2.drawContours(doomed, contours, index, 1, cv2.FILLED)
-    return doomed
+            small_ones.append(contour)
+    if not small_ones:
+        return None
+    doomed = np.zeros_like(part)
+    return cv2.drawContours(doomed, small_ones, -1, 1, cv2.FILLED)
 
 
 def _noise(part: np.ndarray, parameters: SpeckParameters, scale: float) -> np.ndarray:

@@ -109,6 +109,7 @@ def fill_narrow_holes(mask: np.ndarray, labels: np.ndarray, width: float) -> np.
     contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if tree is None:
         return mask
+    narrow = []
     for index in np.flatnonzero(tree.reshape(-1, 4)[:, 3] >= 0):
         contour = contours[index].reshape(-1, 2)
         # The contour runs on the pixels around the hole, so a hole one pixel wide measures two.
@@ -120,11 +121,31 @@ def fill_narrow_holes(mask: np.ndarray, labels: np.ndarray, width: float) -> np.
             ones, twos = (around == 1).sum(), (around == 2).sum()
             if min(ones, twos) > 0.15 * (ones + twos):
                 continue
-        cv2.drawContours(mask, contours, int(index), 1, cv2.FILLED)
+        narrow.append(contours[index])
+    if narrow:
+        cv2.drawContours(mask, narrow, -1, 1, cv2.FILLED)
     return mask
 
 
-def thin(mask: np.ndarray, max_iterations: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def cut_out_blobs(mask: np.ndarray, distance: np.ndarray,
+                  width: float) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Take out of a mask what is wider than ``width``: no instrument, but what it touches may be.
+
+    ``mask`` (H, W) uint8 of 0 and 1 and ``distance`` (H, W) float32, its distance transform, are
+    returned as they are where there is no such place.
+    """
+    core = (distance > 0.5 * width).view(np.uint8)
+    if not core.any():
+        return mask, distance
+    # Large enough to take the corners of a block along.
+    size = int(1.5 * width) + 3
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    mask = mask & (1 - cv2.dilate(core, disc))
+    return mask, cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+
+
+def thin(mask: np.ndarray, max_iterations: int = 32) -> tuple[np.ndarray, np.ndarray]:
     """
     Thin a binary mask to lines one pixel wide (Guo and Hall 1989), 8-connected.
 
@@ -209,60 +230,97 @@ def build_graph(mask: np.ndarray, distance: np.ndarray, max_pixels: int) -> Grap
     stride = mask.shape[1] + 2
     ring = np.array([dy * stride + dx for dx, dy in _RING], np.intp)
     around = flat[pixels[:, None] + ring] != 0
-    degree = around.sum(axis=1)
-    number = np.empty(flat.size, np.int32)
-    number[pixels] = np.arange(pixels.size, dtype=np.int32)
-    rows, columns = np.nonzero(around)
-    neighbours = np.split(number[pixels[rows] + ring[columns]], np.cumsum(degree)[:-1]) \
-        if pixels.size else []
-    neighbours = [part.tolist() for part in neighbours]
+    number = np.empty(flat.size, np.intp)
+    number[pixels] = np.arange(pixels.size)
+    # Neighbours as pairs of pixel numbers, sorted by the first.
+    rows, sides = np.nonzero(around)
+    others = number[pixels[rows] + ring[sides]]
     y, x = np.divmod(pixels, stride)
     places = np.stack([x - 1.0, y - 1.0], axis=1)
-
-    node_of = [-1] * pixels.size
+    is_junction = around.sum(axis=1) >= 3
+    node_of, clusters = _clusters(np.flatnonzero(is_junction), rows, others)
     centres, radii = [], []
-    junctions = np.flatnonzero(degree >= 3).tolist()
-    for start in junctions:
-        if node_of[start] >= 0:
-            continue
-        members, waiting = [], [start]
-        node_of[start] = len(centres)
-        while waiting:
-            current = waiting.pop()
-            members.append(current)
-            for other in neighbours[current]:
-                if node_of[other] < 0 and degree[other] >= 3:
-                    node_of[other] = len(centres)
-                    waiting.append(other)
+    for members in clusters:
         cluster = places[members]
-        columns, rows = cluster.astype(np.intp).T
+        columns, lines = cluster.astype(np.intp).T
         centres.append(cluster.mean(axis=0))
-        radii.append(float(distance[rows, columns].max()))
-    branches = _chains(neighbours, node_of, places)
+        radii.append(float(distance[lines, columns].max()))
+
+    inner = ~is_junction[rows]
+    plain = inner & ~is_junction[others]
+    chain_sides = _first_and_last(pixels.size, rows[plain], others[plain])
+    touching = inner & is_junction[others]
+    node_sides = _first_and_last(pixels.size, rows[touching], node_of[others[touching]])
+    branches = _chains(is_junction, chain_sides, node_sides, places)
     return Graph(branches, centres, radii)
 
 
-def _chains(neighbours: list[list[int]], node_of: list[int], places: np.ndarray) -> list[Branch]:
-    """Follow the chains between the nodes, then the rings that are left."""
-    seen = [node >= 0 for node in node_of]
-    plain = [[other for other in row if node_of[other] < 0] for row in neighbours]
-    branches = []
-    # Ends of chains first; what is unseen after them lies on rings.
-    starts = [i for i in range(len(seen)) if not seen[i] and len(plain[i]) < 2]
-    for start in starts + [i for i in range(len(seen)) if not seen[i] and len(plain[i]) == 2]:
-        if seen[start]:
+def _clusters(junctions: np.ndarray, rows: np.ndarray,
+              others: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
+    """Group neighbouring junction pixels; return the group of each pixel (-1), and the groups."""
+    node_of = np.full(rows[-1] + 1 if rows.size else 0, -1, np.intp)
+    clusters: list[list[int]] = []
+    among = set(junctions.tolist())
+    for start in junctions.tolist():
+        if node_of[start] >= 0:
             continue
-        chain, current = [], start
+        members, waiting = [], [start]
+        node_of[start] = len(clusters)
+        while waiting:
+            current = waiting.pop()
+            members.append(current)
+            first, last = np.searchsorted(rows, (current, current + 1))
+            for other in others[first:last].tolist():
+                if other in among and node_of[other] < 0:
+                    node_of[other] = len(clusters)
+                    waiting.append(other)
+        clusters.append(members)
+    return node_of, clusters
+
+
+def _first_and_last(count: int, rows: np.ndarray,
+                    values: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return for each row its first and its last value, -1 where it has none, or no second."""
+    first = np.full(count, -1, np.intp)
+    last = first.copy()
+    last[rows] = values
+    first[rows[::-1]] = values[::-1]
+    last[np.bincount(rows, minlength=count) < 2] = -1
+    return first.tolist(), last.tolist()
+
+
+def _chains(is_junction: np.ndarray, chain_sides: tuple[list[int], list[int]],
+            node_sides: tuple[list[int], list[int]], places: np.ndarray) -> list[Branch]:
+    """Follow the chains between the nodes, then the rings that are left."""
+    one, two = chain_sides
+    seen = is_junction.tolist()
+    branches = []
+
+    def follow(current: int) -> list[int]:
+        chain = []
         while current >= 0:
             seen[current] = True
             chain.append(current)
-            current = next((other for other in plain[current] if not seen[other]), -1)
-        ring = len(plain[start]) == 2
-        ends = [node_of[other] for other in neighbours[chain[0]] if node_of[other] >= 0]
-        last = [node_of[other] for other in neighbours[chain[-1]] if node_of[other] >= 0]
+            following = one[current]
+            if following < 0 or seen[following]:
+                following = two[current]
+                if following >= 0 and seen[following]:
+                    following = -1
+            current = following
+        return chain
+
+    # A chain begins where a pixel has at most one neighbour in it; what is left are rings.
+    ends = [index for index, other in enumerate(two) if other < 0]
+    for start in ends:
+        if seen[start]:
+            continue
+        chain = follow(start)
+        first, last = node_sides[0][chain[0]], node_sides[0][chain[-1]]
         if len(chain) == 1:
             # A single pixel may join two nodes.
-            ends, last = ends[:1], ends[1:]
-        branches.append(Branch(places[chain], [ends[0] if ends else -1, last[0] if last else -1],
-                               closed=ring))
+            last = node_sides[1][start]
+        branches.append(Branch(places[chain], [first, last]))
+    for start in range(len(seen)):
+        if not seen[start]:
+            branches.append(Branch(places[follow(start)], [-1, -1], closed=True))
     return branches

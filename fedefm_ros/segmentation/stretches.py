@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import cv2
 
 from fedefm_ros import labels
-from fedefm_ros.segmentation.centerline import cross_sections
+from fedefm_ros.segmentation.centerline import Fields
 from fedefm_ros.segmentation.centerline import Line
 
 import numpy as np
@@ -45,9 +45,12 @@ class Stretch:
     line: Line
     attached: int = -1
     """0 or 1: the first or the last point lies where it leaves a catheter; -1: neither."""
+    closed: bool = False
+    """True for a ring, which has neither entry nor tip."""
 
 
-def split_by_label(line: Line, mask: np.ndarray, min_length: float) -> list[Stretch]:
+def split_by_label(line: Line, fields: Fields, min_length: float,
+                   closed: bool = False) -> list[Stretch]:
     """
     Cut a line where a guidewire leaves a catheter.
 
@@ -55,9 +58,9 @@ def split_by_label(line: Line, mask: np.ndarray, min_length: float) -> list[Stre
     the labels best. A guidewire that shows inside its catheter's lumen (label 2 between label 1
     on both sides) is a stretch of its own on top of the catheter's.
 
-    ``mask`` (H, W) uint8 is the label mask in the line's coordinates; ``min_length`` in pixels.
+    ``min_length`` is in the pixels of the line; what is shorter is left out.
     """
-    catheter_cost, wire_cost, inside = _costs(line, mask)
+    catheter_cost, wire_cost, inside = _costs(line, fields)
     runs = _runs(inside)
     parts = _cut(catheter_cost, wire_cost, line.widths)
     result = []
@@ -68,12 +71,18 @@ def split_by_label(line: Line, mask: np.ndarray, min_length: float) -> list[Stre
             attached = 0 if position > 0 else 1
             needed = _CHANGE
             start, stop = _into_lumen(runs, start, stop)
-        if stop - start >= max(2.0, needed):
-            result.append(Stretch(kind, _part(line, start, stop), attached))
+        if stop - start >= max(2.0, needed) and _supported(line, start, stop):
+            result.append(Stretch(kind, _part(line, start, stop), attached,
+                                  closed and len(parts) == 1))
     if all(kind == labels.CATHETER for _, _, kind in parts):
         # The wire's tip is still in the lumen, or the wire left it unseen.
         result += [Stretch(labels.GUIDEWIRE, _part(line, start, stop)) for start, stop in runs]
     return result
+
+
+def _supported(line: Line, start: int, stop: int) -> bool:
+    """Return whether a stretch is mostly mask, not bridges from speck to speck."""
+    return 2 * np.count_nonzero(line.widths[start:stop]) > stop - start
 
 
 def _part(line: Line, start: int, stop: int) -> Line:
@@ -81,11 +90,11 @@ def _part(line: Line, start: int, stop: int) -> Line:
     return Line(line.points[part], line.normals[part], line.widths[part], line.plain[part])
 
 
-def _costs(line: Line, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _costs(line: Line, fields: Fields) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (N,) what each pixel of a line says against catheter, against wire; wire inside."""
-    reach = int(np.ceil(0.5 * float(np.percentile(line.widths, 90)) + 1.0))
+    reach = int(np.ceil(0.5 * float(np.sort(line.widths)[int(0.9 * len(line.widths))]) + 1.0))
     offsets = np.arange(-reach, reach + 1, dtype=np.float64)
-    section = cross_sections(mask, line.points, line.normals, offsets, cv2.INTER_NEAREST)
+    section = fields.across(fields.labels, line.points, line.normals, offsets, cv2.INTER_NEAREST)
     away = np.abs(offsets) / np.maximum(0.5 * line.widths, 0.5)[:, None]
     within = away <= 1.0
     catheter = (section == labels.CATHETER) & within

@@ -37,7 +37,7 @@ _BY_ELIMINATION = 2.1
 
 @dataclass(frozen=True)
 class TracingParameters:
-    """Lengths in pixels of an image of about 512 x 512."""
+    """How paths go on; lengths in pixels of the mask at hand."""
 
     tangent: float = 14.0
     """Length over which a direction is measured."""
@@ -47,11 +47,6 @@ class TracingParameters:
     """Largest angle between a loose end and the bridge, in radians."""
     overlap: float = 100.0
     """Longest stretch that two crossing instruments may share."""
-
-    def scaled(self, factor: float) -> 'TracingParameters':
-        """Return the same for an image ``factor`` times as large."""
-        return TracingParameters(self.tangent * factor, self.gap * factor, self.gap_angle,
-                                 self.overlap * factor)
 
 
 @dataclass
@@ -335,19 +330,22 @@ def _link_gaps(graph: Graph, labels: np.ndarray, distance: np.ndarray,
             arm = _arm(graph, (index, end), labels, radius, parameters.tangent)
             ends.append((arm, point, radius))
     candidates = []
-    for i, (first, start, first_radius) in enumerate(ends):
-        for second, stop, second_radius in ends[i + 1:]:
-            span = parameters.gap + 3.0 + 2.0 * (first_radius + second_radius)
-            dx, dy = stop - start
-            if abs(dx) > span or abs(dy) > span:
-                continue
-            if first.branch == second.branch and \
-                    graph.branches[first.branch].length < 6.0 * span:
-                continue
-            cost = _bridge_cost((first, start, first_radius), (second, stop, second_radius),
-                                labels, parameters)
-            if cost is not None:
-                candidates.append((cost, first, second))
+    if len(ends) < 2:
+        return
+    places = np.array([point for _, point, _ in ends])
+    radii = np.array([radius for _, _, radius in ends])
+    spans = parameters.gap + 3.0 + 2.0 * (radii[:, None] + radii)
+    near = (np.abs(places[:, None] - places) <= spans[:, :, None]).all(axis=2)
+    for i, j in np.argwhere(np.triu(near, 1)).tolist():
+        (first, start, first_radius), (second, stop, second_radius) = ends[i], ends[j]
+        span = spans[i, j]
+        if first.branch == second.branch and \
+                graph.branches[first.branch].length < 6.0 * span:
+            continue
+        cost = _bridge_cost((first, start, first_radius), (second, stop, second_radius),
+                            labels, parameters)
+        if cost is not None:
+            candidates.append((cost, first, second))
     for _, first, second in sorted(candidates, key=lambda candidate: candidate[0]):
         if first.key not in links and second.key not in links:
             _link(links, first, second)
