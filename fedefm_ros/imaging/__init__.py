@@ -11,3 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+
+"""Frame sources, and what turns images into messages and back; no ROS here."""
+
+from fedefm_ros.imaging.carm import CArm
+from fedefm_ros.imaging.frame import Frame, GroundTruth
+from fedefm_ros.imaging.source import FrameSource, open_source
+
+__all__ = ['CArm', 'Frame', 'FrameSource', 'GroundTruth', 'open_source']

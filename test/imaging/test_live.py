@@ -35,6 +35,7 @@ class Camera:
     def __init__(self):
         self.port = 0
         self.stopping = threading.Event()
+        self.stalled = threading.Event()
 
     @property
     def url(self):
@@ -54,6 +55,8 @@ class Camera:
                 self.end_headers()
                 try:
                     while not camera.stopping.wait(0.02):
+                        if camera.stalled.is_set():
+                            continue
                         self.wfile.write(b'--frame\r\nContent-Type: image/jpeg\r\nContent-Length: '
                                          + b'%d\r\n\r\n%s\r\n' % (len(jpeg), jpeg))
                 except OSError:
@@ -81,8 +84,9 @@ def camera():
     return Camera()
 
 
-def levels(frames, count):
-    return [float(next(frames).image.mean()) for _ in range(count)]
+def read(frames, count):
+    """Read up to a number of frames, fewer where the source is closed."""
+    return [frame for frame, _ in zip(frames, range(count))]
 
 
 def test_a_stream_gives_grey_frames_with_rising_times(camera):
@@ -121,6 +125,26 @@ def test_frames_go_on_after_the_device_was_gone(camera, caplog):
     assert abs(float(last.image.mean()) - 200) < 3
     assert last.index == len(received) and last.time > before.time
     assert 'back' in caplog.text
+
+
+def test_a_stream_that_falls_silent_is_opened_again(camera, caplog, monkeypatch):
+    monkeypatch.setattr(live, 'READ_TIMEOUT', 0.5)
+    monkeypatch.setattr(live, 'OPEN_TIMEOUT', 0.5)
+    with camera.switched_on(90), LiveSource(camera.url) as source:
+        frames = iter(source)
+        next(frames)
+        camera.stalled.set()
+        worker = threading.Thread(target=lambda: read(frames, 2000))
+        worker.start()
+        deadline = time.monotonic() + 20
+        while 'lost' not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        camera.stalled.clear()
+        while 'back' not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        source.close()
+        worker.join(10)
+        assert not worker.is_alive() and 'back' in caplog.text
 
 
 def test_closing_ends_an_iteration_that_waits_for_the_device(camera, caplog):
