@@ -28,7 +28,8 @@ def grey_range(image: np.ndarray,
     blades, burned-in text and black borders seldom reach.
 
     :param image: (H, W) uint8 or uint16.
-    :returns: low and high in the image's own units; high - low is at least 1/64 of full range.
+    :returns: low and high in the image's own units; high - low is at least 4 levels of uint8 or
+        64 of uint16.
     """
     height, width = image.shape
     top, left = int(height * normalisation.margin), int(width * normalisation.margin)
@@ -38,7 +39,8 @@ def grey_range(image: np.ndarray,
                      kind='stable')
     low, high = (_percentile(values, percent) for percent in (
         normalisation.low_percentile, normalisation.high_percentile))
-    least = (65535.0 if image.dtype == np.uint16 else 255.0) / 64.0
+    # Cameras of 10 or 12 bits often leave the upper bits of a mono16 image empty.
+    least = 64.0 if image.dtype == np.uint16 else 4.0
     if high - low < least:
         middle_grey = 0.5 * (low + high)
         low, high = middle_grey - 0.5 * least, middle_grey + 0.5 * least

@@ -33,7 +33,7 @@ from fedefm_ros.files import write_atomically
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.runtimes.graph import Graph
 from fedefm_ros.segmentation.runtimes.graph import grey_coefficients
-from fedefm_ros.segmentation.runtimes.testpicture import test_picture
+from fedefm_ros.segmentation.runtimes.picture import line_picture
 
 import torch
 from torch import nn
@@ -87,7 +87,7 @@ def export(checkpoint: Checkpoint) -> Graph:
                           f'a segmentation model is of {", ".join(labels.NAMES)}')
     size = checkpoint.spec.input_size
     module = deployable(checkpoint)
-    prepared = prepare(test_picture(size), size, checkpoint.spec.normalisation)
+    prepared = prepare(line_picture(size), size, checkpoint.spec.normalisation)
     inputs = (torch.from_numpy(prepared.image)[None, None],
               torch.from_numpy(grey_coefficients(prepared.low, prepared.high)))
     with torch.inference_mode():

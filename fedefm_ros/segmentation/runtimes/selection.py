@@ -28,7 +28,7 @@ from fedefm_ros.segmentation.preprocess import prepare, Prepared
 from fedefm_ros.segmentation.runtimes import runtime as runtimes
 from fedefm_ros.segmentation.runtimes.graph import Graph
 from fedefm_ros.segmentation.runtimes.runtime import Runtime
-from fedefm_ros.segmentation.runtimes.testpicture import test_picture
+from fedefm_ros.segmentation.runtimes.picture import line_picture
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def select(graph: Graph, path: Path, *, runtime: str = 'auto', precision: str = 
 def prepared_test_picture(graph: Graph) -> Prepared:
     """Return the test picture as this network takes it."""
     size = graph.spec.input_size
-    return prepare(test_picture(size), size, graph.spec.normalisation)
+    return prepare(line_picture(size), size, graph.spec.normalisation)
 
 
 def bare_times(runtime: Runtime, picture: Prepared, runs: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 
-def test_picture(size: int) -> np.ndarray:
+def line_picture(size: int) -> np.ndarray:
     """
     Return (size, size) uint8: soft background, noise, three dark curves of 2 to 7 pixels.
 
