@@ -1,0 +1,116 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Nodes for the earth mover's distance: pooling, node weights and the cosine cost.
+
+Pure functions of torch tensors; gradients flow through all of them.
+"""
+
+import math
+
+from fedefm_ros.errors import FedefmError
+
+import torch
+from torch.nn import functional
+
+#: What DeepEMD adds to every cross-reference weight, so that no node is without mass.
+WEIGHT_FLOOR = 1e-3
+
+
+def to_nodes(features: torch.Tensor, grid: int | None = 7) -> torch.Tensor:
+    """
+    Return dense features as nodes, averaged down to at most ``grid`` x ``grid`` of them.
+
+    A side that is no longer than ``grid`` stays as it is. Half precision becomes float32.
+
+    :param features: (B, C, H, W) maps, or (B, N, C) tokens without a class token. More than
+        ``grid`` squared tokens must come from a square image, row by row, to be averaged.
+    :param grid: the longest side in nodes; None keeps every position.
+    :returns: (B, N, C) float32 or float64.
+    :raises FedefmError: other shapes, nothing in them, no floating point, or values that are not
+        finite.
+    """
+    shape = tuple(features.shape)
+    if features.dim() not in (3, 4) or 0 in shape:
+        raise FedefmError(f'dense features of shape {shape}; expected maps (B, C, H, W) or tokens '
+                          '(B, N, C), none of them zero')
+    if not features.is_floating_point():
+        raise FedefmError(f'dense features of type {features.dtype}; expected floating point')
+    if features.dtype not in (torch.float32, torch.float64):
+        features = features.float()
+    if not torch.isfinite(features).all():
+        raise FedefmError(f'dense features of shape {shape} hold NaN or infinity; look for a '
+                          'training that diverged or an empty batch in a normalisation')
+    if features.dim() == 3:
+        if grid is None or features.shape[1] <= grid * grid:
+            return features
+        side = math.isqrt(features.shape[1])
+        if side * side != features.shape[1]:
+            raise FedefmError(f'{features.shape[1]} tokens are no square image, so they cannot be '
+                              f'averaged to {grid} x {grid}; drop the class token or pass maps '
+                              '(B, C, H, W)')
+        features = features.transpose(1, 2).unflatten(2, (side, side))
+    if grid is not None and max(features.shape[2:]) > grid:
+        features = functional.adaptive_avg_pool2d(
+            features, [min(side, grid) for side in features.shape[2:]])
+    return features.flatten(2).transpose(1, 2)
+
+
+def cosine_cost(a: torch.Tensor, b: torch.Tensor, centred: bool = False) -> torch.Tensor:
+    r"""
+    Return the cost of moving mass between the nodes of two images.
+
+    .. math:: c_{pq} = 1 - \frac{\langle a_p, b_q \rangle}{\|a_p\| \, \|b_q\|}
+
+    A node of zeros has no direction: it counts as unlike everything (c = 1) and gets no gradient.
+
+    :param a: (B, N, C) nodes.
+    :param b: (B, M, C) nodes.
+    :param centred: subtract from each node its mean over the channels first, as DeepEMD does.
+    :returns: (B, N, M) in [0, 2].
+    """
+    if centred:
+        a, b = (nodes - nodes.mean(dim=2, keepdim=True) for nodes in (a, b))
+    # Rounding alone can take a cosine past one; there the gradient is zero anyway.
+    return 1.0 - (_directions(a) @ _directions(b).transpose(1, 2)).clamp(-1.0, 1.0)
+
+
+def cross_reference_weights(a: torch.Tensor, b: torch.Tensor,
+                            floor: float = WEIGHT_FLOOR) -> torch.Tensor:
+    r"""
+    Return how much each node of one image has in common with the other image as a whole.
+
+    .. math:: w_p = \max(0, \langle a_p, \tfrac{1}{M} \sum_q b_q \rangle) + floor
+
+    These are DeepEMD's node weights, from features before centring; they are not normalised.
+
+    :param a: (B, N, C) nodes that get the weights.
+    :param b: (B, M, C) nodes they are compared with.
+    :param floor: keeps the mass above zero where nothing is in common.
+    :returns: (B, N), at least ``floor``.
+    """
+    common = (a @ b.mean(dim=1, keepdim=True).transpose(1, 2)).squeeze(2)
+    return common.relu() + floor
+
+
+def _directions(nodes: torch.Tensor) -> torch.Tensor:
+    # Dividing by the largest value first keeps the squares of very large or small features in
+    # range; the direction does not depend on it, so it needs no gradient.
+    tiny = torch.finfo(nodes.dtype).tiny
+    largest = nodes.detach().abs().amax(dim=(1, 2), keepdim=True).clamp_min(tiny)
+    nodes = nodes / largest
+    length = torch.linalg.vector_norm(nodes, dim=2, keepdim=True)
+    present = length > torch.finfo(nodes.dtype).eps ** 2
+    return torch.where(present, nodes / torch.where(present, length, 1.0), 0.0)

@@ -1,0 +1,97 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Topologies: whom a silo hears from in a round, and what share it takes of each model.
+
+Everything is a function of the round's number, so all silos that know the network and the seed
+agree on every round without a word.
+"""
+
+from abc import ABC
+from abc import abstractmethod
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.topology.cycle_time import checked_adjacency
+from fedefm_ros.federation.topology.mixing import check_mixing_matrix
+
+import numpy as np
+
+
+class Topology(ABC):
+    """
+    What the rounds of a federation of N silos ask for.
+
+    Silos are 0 to N - 1 in the order of the network, rounds 0, 1, 2, ... A topology with a hub is
+    client-server: all models go to the hub, its mean goes back, and the mixing matrix is what
+    each silo has after both. Without a hub, silos mix with their neighbours.
+    """
+
+    def __init__(self, name: str, count: int, hub: int | None = None):
+        self.name = name
+        self.count = count
+        self.hub = hub
+
+    @abstractmethod
+    def adjacency(self, round_number: int) -> np.ndarray:
+        """Return (N, N) bool: silo i sends to silo j in this round. Not to be written to."""
+
+    @abstractmethod
+    def mixing_matrix(self, round_number: int) -> np.ndarray:
+        """
+        Return W (N, N) float64: theta_i <- sum_j W_ij theta_j at the end of this round.
+
+        Rows and columns sum to one; W_ij is zero unless j sends to i (or there is a hub). Not to
+        be written to.
+        """
+
+    def neighbours(self, round_number: int, silo: int) -> tuple[int, ...]:
+        """Return the silos whose models this one receives in this round, in order."""
+        return tuple(map(int, np.nonzero(self.adjacency(round_number)[:, self._known(silo)])[0]))
+
+    def receivers(self, round_number: int, silo: int) -> tuple[int, ...]:
+        """Return the silos that this one sends its model to in this round, in order."""
+        return tuple(map(int, np.nonzero(self.adjacency(round_number)[self._known(silo)])[0]))
+
+    def transfers(self, round_number: int) -> int:
+        """Return how many models are sent in this round, all silos together."""
+        return int(self.adjacency(round_number).sum())
+
+    def _known(self, silo: int) -> int:
+        if not 0 <= silo < self.count:
+            raise FedefmError(f'silo {silo} in topology {self.name}; expected 0 to '
+                              f'{self.count - 1}')
+        return silo
+
+
+class FixedTopology(Topology):
+    """The same overlay (N, N) bool and mixing matrix (N, N) in every round."""
+
+    def __init__(self, name: str, adjacency: np.ndarray, weights: np.ndarray,
+                 hub: int | None = None):
+        super().__init__(name, len(weights), hub)
+        self._adjacency = checked_adjacency(adjacency, len(weights)).copy()
+        self._weights = np.array(weights, float)
+        check_mixing_matrix(self._weights, None if hub is not None else self._adjacency,
+                            nonnegative=False)
+        for values in (self._adjacency, self._weights):
+            values.flags.writeable = False
+
+    def adjacency(self, round_number: int) -> np.ndarray:
+        """Return the overlay; see Topology."""
+        return self._adjacency
+
+    def mixing_matrix(self, round_number: int) -> np.ndarray:
+        """Return the mixing matrix; see Topology."""
+        return self._weights
