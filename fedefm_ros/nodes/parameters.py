@@ -1,0 +1,221 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The parameters of every node, once: what they are called, mean and may be.
+
+Nodes declare from this table (``declaration.py``); ``python -m fedefm_ros.nodes.parameters``
+writes ``config/*.yaml`` and ``docs/parameters.md`` from it, and a test keeps them equal.
+"""
+
+from dataclasses import dataclass
+import math
+from pathlib import Path
+import sys
+
+from fedefm_ros.segmentation.runtimes.runtime import NAMES as RUNTIMES
+from fedefm_ros.segmentation.runtimes.runtime import PRECISIONS
+
+Value = bool | int | float | str
+
+CONFIGURE = 'configure'
+"""A change is accepted at any time and used from the next configure on."""
+ACTIVATE = 'activate'
+"""A change is accepted at any time and used from the next activate on."""
+LIVE = 'at once'
+"""A change is used from the next frame on."""
+START = 'start'
+"""Read-only: fixed once the node runs."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter; its type is that of its default (an integer will do for a float)."""
+
+    name: str
+    default: Value
+    description: str
+    applies: str = CONFIGURE
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def problem_with(self, value: object) -> str | None:
+        """Return why a value cannot be used; None where it can."""
+        kind = type(self.default)
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            return f'{self.name} is {value!r}, expected a {_TYPES[kind]}'
+        if self.choices and value not in self.choices:
+            return f'{self.name} is {value!r}, expected one of {", ".join(self.choices)}'
+        if self.minimum is not None and not self.minimum <= value <= self.maximum:
+            return f'{self.name} is {value}, expected {self.minimum:g} to {self.maximum:g}'
+        if kind is float and not math.isfinite(value):
+            return f'{self.name} is {value}, expected a finite number'
+        return None
+
+    @property
+    def range_text(self) -> str:
+        """Return what values there may be, for people."""
+        if self.choices:
+            return ', '.join(self.choices)
+        return '' if self.minimum is None else f'{self.minimum:g} to {self.maximum:g}'
+
+
+_TYPES = {bool: 'boolean', int: 'integer', float: 'number', str: 'text'}
+
+FLUOROSCOPY = (
+    Parameter('source', 'simulator',
+              'Where frames come from: a DICOM file or folder, an image, a video, a folder of '
+              'images, a bag, a device (0, /dev/video0, rtsp://...), simulator or simulator:KIND '
+              '(human, animal, phantom, simulation).'),
+    Parameter('rate', 0.0, "Frames per second; 0 is the sequence's own rate.", CONFIGURE,
+              0.0, 240.0),
+    Parameter('loop', False, 'Start anew at the end of the sequence.'),
+    Parameter('size', 512, 'Width and height of simulated frames in pixels.', CONFIGURE,
+              64, 4096),
+    Parameter('seed', 0, 'Of the simulator; equal seeds give equal frames.', CONFIGURE,
+              0, 2**31 - 1),
+    Parameter('frame_id', 'fluoroscopy_optical',
+              'Goes into the header of every message; a coordinate frame does not change its name '
+              'while others look at it.', START),
+    Parameter('encoding', 'passthrough',
+              'Of image_raw; passthrough is mono8 for 8-bit and mono16 for deeper sources.',
+              CONFIGURE, choices=('passthrough', 'mono8', 'mono16')),
+    Parameter('publish_compressed', True,
+              'Also publish image_raw/compressed (PNG) while somebody subscribes to it.', LIVE),
+    Parameter('publish_ground_truth', True,
+              'Publish ground_truth/mask and ground_truth/instruments where the truth is known.',
+              LIVE),
+    Parameter('start_paused', False, 'Publish nothing until service fluoroscopy/pause says so.',
+              ACTIVATE),
+    Parameter('read_ahead', 8,
+              'How many frames are decoded or rendered before they are due, so that a slow one '
+              'does not come late.', CONFIGURE, 1, 64),
+    Parameter('retry_period', 1.0,
+              'Seconds to wait before a source that failed is tried again.', LIVE, 0.05, 60.0),
+    Parameter('stall_time', 1.0,
+              'Seconds without a frame after which procedure_active becomes false.', LIVE,
+              0.1, 60.0),
+)
+
+SEGMENTATION = (
+    Parameter('image_topic', 'fluoroscopy/image_raw', 'Images to segment.', ACTIVATE),
+    Parameter('compressed', False,
+              'Subscribe to image_topic/compressed (CompressedImage) instead; PNG keeps thin '
+              'wires, JPEG does not.', ACTIVATE),
+    Parameter('camera_info_topic', 'fluoroscopy/camera_info',
+              'Focal length for the pixel spacing; empty: do not subscribe.', ACTIVATE),
+    Parameter('model', 'realtime',
+              'A .safetensors file or the name of a shipped model; service '
+              'segmentation/load_model changes it while the node runs.'),
+    Parameter('runtime', 'auto',
+              'What computes the network; auto measures and takes the fastest that agrees.',
+              CONFIGURE, choices=('auto', *RUNTIMES)),
+    Parameter('precision', 'auto', 'Of the network; auto keeps 99.9 % of the labels.', CONFIGURE,
+              choices=PRECISIONS),
+    Parameter('threads', 2, 'Processor cores that one inference may use.', CONFIGURE, 1, 256),
+    Parameter('pixel_spacing_mm', 0.0,
+              'Pixel pitch at the patient; 0: from camera_info and source_isocenter_mm.', LIVE,
+              0.0, 10.0),
+    Parameter('source_isocenter_mm', 0.0,
+              'Distance from the X-ray source to the patient (isocentre), which camera_info does '
+              'not tell; 0: unknown, lengths in millimetres are NaN.', LIVE, 0.0, 5000.0),
+    Parameter('max_age', 0.0,
+              'Seconds; older frames are refused as stale. 0: off. Needs one clock for both.',
+              LIVE, 0.0, 60.0),
+    Parameter('max_side', 2048, 'Pixels; images wider or higher are refused.', LIVE, 32, 16384),
+    Parameter('deadline', 0.2,
+              'Seconds that mask and instruments promise to a subscriber as QoS deadline, about '
+              'three frames; 0: no promise.', CONFIGURE, 0.0, 60.0),
+    Parameter('overlay_rate', 30.0,
+              'At most so many overlays a second, to spare the processor.', LIVE, 0.1, 240.0),
+    Parameter('overlay_opacity', 0.4, "Of the mask's colours in the overlay.", LIVE, 0.0, 1.0),
+    Parameter('overlay_text', True, 'Write time and model into the overlay.', LIVE),
+    Parameter('overlay_quality', 90, 'JPEG quality of overlay/compressed.', LIVE, 1, 100),
+)
+
+TABLES = {'fluoroscopy': FLUOROSCOPY, 'segmentation': SEGMENTATION}
+"""By the node's default name, which also names its file in config/."""
+
+_INTRODUCTIONS = {
+    'fluoroscopy': 'Executable `fluoroscopy_source`: any frame source as a ROS topic.',
+    'segmentation': 'Executable `segmentation`: catheter and guidewire in every frame.',
+}
+
+_QOS = '''## QoS
+
+Publishers of `segmentation/mask` and `segmentation/instruments`, and the subscription to the
+images, take the `qos_overrides` parameters of rclpy, which can only be set at the start:
+
+```
+ros2 run fedefm_ros segmentation --ros-args \\
+  -p qos_overrides./segmentation/mask.publisher.depth:=5 \\
+  -p qos_overrides./fluoroscopy/image_raw.subscription.reliability:=reliable
+```
+'''
+
+
+def yaml_text(node: str) -> str:
+    """Return the parameter file of a node with every default."""
+    lines = [f'# Parameters of {node}; docs/parameters.md tells more. Made by '
+             'python -m fedefm_ros.nodes.parameters', '/**:', '  ros__parameters:']
+    for parameter in TABLES[node]:
+        lines += _wrapped(parameter.description, '    # ')
+        lines.append(f'    {parameter.name}: {_yaml_value(parameter.default)}')
+    return '\n'.join(lines) + '\n'
+
+
+def markdown_text() -> str:
+    """Return docs/parameters.md."""
+    parts = ['# Parameters\n\nMade from `fedefm_ros/nodes/parameters.py` by '
+             '`python -m fedefm_ros.nodes.parameters`. A change is accepted at any time where it '
+             'is in range; *used from* says when it takes effect.\n']
+    for node, table in TABLES.items():
+        parts.append(f'## {node}\n\n{_INTRODUCTIONS[node]}\n\n'
+                     '| name | type | default | range | used from | meaning |\n'
+                     '|---|---|---|---|---|---|')
+        parts[-1] += ''.join(
+            f'\n| `{p.name}` | {_TYPES[type(p.default)]} | `{_yaml_value(p.default)}` | '
+            f'{p.range_text} | {p.applies} | {p.description} |' for p in table) + '\n'
+    return '\n'.join([*parts, _QOS])
+
+
+def _yaml_value(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _wrapped(text: str, start: str, width: int = 99) -> list[str]:
+    lines, line = [], start
+    for word in text.split():
+        if len(line) + len(word) > width:
+            lines.append(line.rstrip())
+            line = start
+        line += word + ' '
+    return [*lines, line.rstrip()]
+
+
+def main() -> int:
+    """Write the files that follow from the table into the checkout."""
+    root = Path(__file__).resolve().parents[2]
+    for node in TABLES:
+        (root / 'config' / f'{node}.yaml').write_text(yaml_text(node), encoding='utf-8')
+    (root / 'docs' / 'parameters.md').write_text(markdown_text(), encoding='utf-8')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
