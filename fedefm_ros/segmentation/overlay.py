@@ -61,17 +61,17 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, instruments: tuple[Instrum
     thin = max(1, int(round(size)))
     for rank, instrument in enumerate(instruments):
         colour = labels.COLOURS[instrument.kind]
-        _line(picture, instrument.centerline, colour, thin)
+        # Half way to white, or the line would drown in the mask of its own colour.
+        _line(picture, instrument.centerline, tuple((value + 255) // 2 for value in colour), thin)
         if instrument.tip_visible:
             radius = (9.0 if rank == 0 else 6.0) * size
             _marker(picture, instrument, radius, thin)
     if text:
         scale = 0.45 * size
-        place = (int(6 * size), int(16 * size))
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0),
-                    thin + 2, cv2.LINE_AA)
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _WHITE,
-                    thin, cv2.LINE_AA)
+        for shift, colour in ((thin, (0, 0, 0)), (0, _WHITE)):
+            place = (int(6 * size) + shift, int(16 * size) + shift)
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thin,
+                        cv2.LINE_AA)
     return picture
 
 

@@ -30,6 +30,8 @@ _CHANGE = 4.0
 _CHANGE_OF_LABEL_ALONE = 15.0
 # A second change on the same line is rare.
 _SECOND_CHANGE = 30.0
+# What the width of a pixel's cross-section weighs beside its label.
+_WIDTH_SAYS = 0.8
 # A guidewire is narrower than this share of its catheter's width.
 _WIRE_SHARE = 0.75
 # What shows of a wire inside a lumen may be interrupted for this long, and must be this long.
@@ -131,10 +133,13 @@ def _cut(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
     gain = whole - cost[where]
     if gain < (_CHANGE if first else _SECOND_CHANGE):
         return [(0, count, kind)]
-    if gain < _CHANGE_OF_LABEL_ALONE:
-        sizes = {before: np.median(widths[:where]), after: np.median(widths[where:])}
-        if sizes[labels.GUIDEWIRE] > _WIRE_SHARE * sizes[labels.CATHETER]:
-            return [(0, count, kind)]
+    sizes = {before: np.median(widths[:where]), after: np.median(widths[where:])}
+    thinner = sizes[labels.GUIDEWIRE] <= _WIRE_SHARE * sizes[labels.CATHETER]
+    if thinner:
+        where = _where_it_narrows(catheter_cost, wire_cost, widths, before,
+                                  0.5 * (sizes[labels.CATHETER] + sizes[labels.GUIDEWIRE]))
+    elif gain < _CHANGE_OF_LABEL_ALONE:
+        return [(0, count, kind)]
     result = []
     for start, stop, part_kind in ((0, where, before), (where, count, after)):
         part = slice(start, stop)
@@ -142,6 +147,19 @@ def _cut(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
             if first else [(0, stop - start, part_kind)]
         result += [(start + a, start + b, k) for a, b, k in parts]
     return result
+
+
+def _where_it_narrows(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
+                      before: int, middle: float) -> int:
+    """Return where labels and width together change best; ``middle`` parts the two widths."""
+    wide = widths > middle
+    as_catheter = catheter_cost + _WIDTH_SAYS * (~wide & (widths > 0))
+    as_wire = wire_cost + _WIDTH_SAYS * wide
+    first, second = (as_catheter, as_wire) if before == labels.CATHETER else (as_wire, as_catheter)
+    cost = np.concatenate([[0.0], np.cumsum(first - second)])
+    lowest = np.flatnonzero(cost <= cost.min() + 1e-9)
+    # Between the two lies what says nothing (a gap): the wire has it, the catheter ends before.
+    return int(lowest[0] if before == labels.CATHETER else lowest[-1])
 
 
 def _runs(inside: np.ndarray) -> list[tuple[int, int]]:

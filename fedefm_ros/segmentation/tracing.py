@@ -102,22 +102,28 @@ def prune(graph: Graph, excess: float) -> None:
     Take out the short side branches that ragged edges and flat ends make.
 
     A branch with a free end goes where it reaches less than ``excess`` pixels, or less than half
-    the local half-width, out of the line it stands on. Changes the graph.
+    the local half-width, out of the line it stands on. Where a line forks into nothing but short
+    branches it is at its end, and they may be longer: what of them is real is found again when
+    the line is prolonged. Changes the graph.
     """
     for _ in range(3):
-        doomed = []
-        for index, branch in enumerate(graph.branches):
-            ends = [node for node in branch.nodes if node >= 0]
-            if len(ends) != 1 or branch.closed:
-                continue
-            radius = graph.radii[ends[0]]
-            if len(branch.points) <= 1.5 * radius + excess and \
-                    branch.length + 1.0 <= radius + max(excess, 0.5 * radius):
-                doomed.append(index)
+        doomed = set()
+        for node, arms in _arms_by_node(graph).items():
+            radius = graph.radii[node]
+            lengths = {index: graph.branches[index].length + 1.0 for index, _ in arms}
+            loose = [index for index, end in arms if graph.branches[index].nodes[1 - end] < 0]
+            longest = max(lengths, key=lengths.__getitem__)
+            rest = [index for index in lengths if index != longest]
+            limit = radius + max(excess, 0.5 * radius)
+            if len(rest) > 1 and all(index in loose and lengths[index] <= 2.0 * radius + excess
+                                     for index in rest):
+                doomed.update(rest)
+            else:
+                doomed.update(index for index in loose if lengths[index] <= limit)
         if not doomed:
             return
         graph.branches = [branch for index, branch in enumerate(graph.branches)
-                          if index not in set(doomed)]
+                          if index not in doomed]
         _dissolve(graph)
 
 
@@ -376,7 +382,8 @@ def _bridge_cost(one: tuple[_Arm, np.ndarray, float], other: tuple[_Arm, np.ndar
     if empty > parameters.gap:
         return None
     penalty = _OTHER_LABEL if first.label != second.label else 0.0
-    return sum(angles) + empty / parameters.gap + penalty
+    # Of the two ends of a short piece, both possible, the nearer one.
+    return sum(angles) + (empty + count) / parameters.gap + penalty
 
 
 def _follow(graph: Graph, links: _Links, shared: set[int]) -> list[Path]:
