@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-import os
 import signal
 import subprocess
 import sys
@@ -31,7 +30,6 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-DOMAIN = 20 + os.getpid() % 80
 NODE = textwrap.dedent('''
     import sys
     import rclpy
@@ -50,9 +48,9 @@ NODE = textwrap.dedent('''
 
 @pytest.fixture
 def caller():
-    """Return a node that another thread spins, on a domain of its own."""
+    """Return a node that another thread spins."""
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
+    rclpy.init(context=context)
     node = rclpy.create_node('caller', context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
@@ -71,9 +69,7 @@ def start():
     processes = []
 
     def start_one(*arguments):
-        processes.append(subprocess.Popen(
-            [sys.executable, '-c', NODE, *arguments],
-            env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)}))
+        processes.append(subprocess.Popen([sys.executable, '-c', NODE, *arguments]))
         return processes[-1]
 
     yield start_one
