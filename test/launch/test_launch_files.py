@@ -37,8 +37,6 @@ from rclpy.time import Time
 
 from sensor_msgs.msg import Image
 
-import torch
-
 # Submodules: Python takes the folder launch/ of this checkout for a package of that name.
 MISSING = 'launch is not installed (it comes with a ROS 2 distribution)'
 launch_actions = pytest.importorskip('launch.actions', reason=MISSING)
@@ -148,6 +146,7 @@ class Launched:
 @pytest.fixture
 def station_arguments(tmp_path):
     """Return arguments for a small, quick station: 128 x 128 pixels, an untrained network."""
+    import torch
     # The same weights each time: the node exports a network once and keeps the graph.
     torch.manual_seed(0)
     save_checkpoint(tmp_path / 'untrained.safetensors', registry.create('compact'),

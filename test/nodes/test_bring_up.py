@@ -30,7 +30,7 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-NODE = textwrap.dedent('''
+NODE = textwrap.dedent("""
     import sys
     import rclpy
     from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
@@ -43,7 +43,7 @@ NODE = textwrap.dedent('''
 
     rclpy.init()
     rclpy.spin(Managed('managed'))
-    ''')
+    """)
 
 
 @pytest.fixture
