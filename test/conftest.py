@@ -12,15 +12,56 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+"""What tests of all parts share."""
+
+import os
 from pathlib import Path
+import socket
 
 import pytest
 
 
-@pytest.fixture
-def shared_data():
+def reserve_domain() -> tuple[int, socket.socket]:
+    """
+    Take a ROS domain that no other test process of this machine uses.
+
+    It is ours for as long as the socket is open; the ports are those that ROS's own
+    domain_coordinator takes, so the two respect each other.
+    """
+    for domain in range(1, 101):
+        holder = socket.socket()
+        try:
+            holder.bind(('', 22119 + domain))
+            return domain, holder
+        except OSError:
+            holder.close()
+    raise RuntimeError('all of the ROS domains 1 to 100 are in use on this machine')
+
+
+# At import, before any test's process or context starts. Not ROS_AUTOMATIC_DISCOVERY_RANGE=
+# LOCALHOST: with it, rmw_fastrtps silently leaves the transport that large images need.
+DOMAIN, _DOMAIN_HOLDER = reserve_domain()
+os.environ['ROS_DOMAIN_ID'] = str(DOMAIN)
+os.environ.pop('ROS_AUTOMATIC_DISCOVERY_RANGE', None)
+os.environ.pop('ROS_LOCALHOST_ONLY', None)
+
+
+@pytest.fixture(scope='session')
+def ros_domain() -> int:
+    """Return the domain of this test process; ROS_DOMAIN_ID already says so to all children."""
+    return DOMAIN
+
+
+@pytest.fixture(scope='session')
+def checkout() -> Path:
+    """Return the root of the checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session')
+def shared_data(checkout) -> Path:
     """Return the folder of real X-ray beside the checkout; skip where it is absent."""
-    folder = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+    folder = checkout.parent / 'shared' / 'data'
     if not folder.is_dir():
         pytest.skip('no real X-ray data beside this checkout')
     return folder
