@@ -30,14 +30,14 @@ from fedefm_ros.segmentation.centerline import Fields
 from fedefm_ros.segmentation.centerline import Line
 from fedefm_ros.segmentation.centerline import refine
 from fedefm_ros.segmentation.centerline import resample
+from fedefm_ros.segmentation.graph import build_graph
+from fedefm_ros.segmentation.graph import prune
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.orientation import orient
-from fedefm_ros.segmentation.skeleton import build_graph
 from fedefm_ros.segmentation.skeleton import cut_out_blobs
 from fedefm_ros.segmentation.skeleton import fill_narrow_holes
-from fedefm_ros.segmentation.stretches import Stretch
 from fedefm_ros.segmentation.stretches import split_by_label
-from fedefm_ros.segmentation.tracing import prune
+from fedefm_ros.segmentation.stretches import Stretch
 from fedefm_ros.segmentation.tracing import trace
 from fedefm_ros.segmentation.tracing import TracingParameters
 
@@ -106,27 +106,17 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
     """
     Find the instruments of a mask.
 
-    Parameters
-    ----------
-    mask
-        (H, W) uint8 of ``labels`` values.
-    probability
-        Foreground probability, uint8 0 to 255, (H, W) or smaller by a whole factor; without it
-        each instrument has confidence 1.
-    spacing_mm
-        Pixel pitch at the patient between rows (y) and between columns (x), in millimetres.
-    parameters
-        What counts as an instrument.
-    field_of_view
-        (H, W) bool, True inside the collimated field; its edge is an entry like the image's.
-    previous
-        The instruments of the last frame; they decide which end is the tip where the mask alone
-        does not.
-
-    Returns
-    -------
-    The instruments, the leading one first, or the reason why the mask was refused.
-
+    :param mask: (H, W) uint8 of ``labels`` values.
+    :param probability: foreground probability, uint8 0 to 255, (H, W) or a smaller map of the
+        same image; without it each instrument has confidence 1.
+    :param spacing_mm: pixel pitch at the patient between rows (y) and between columns (x), in
+        millimetres.
+    :param parameters: what counts as an instrument.
+    :param field_of_view: (H, W) bool, True inside the collimated field; its edge is an entry like
+        the image's.
+    :param previous: the instruments of the last frame; they decide which end is the tip where the
+        mask alone does not.
+    :returns: the instruments, the leading one first, or the reason why the mask was refused.
     """
     box, binary, refused = _prepare(mask, parameters)
     if binary is None:

@@ -43,20 +43,11 @@ def remove_specks(mask: np.ndarray, probability: np.ndarray | None = None,
     """
     Take small or faint pieces out of a label mask.
 
-    Parameters
-    ----------
-    mask
-        (H, W) uint8 of ``labels`` values; both kinds count as one foreground.
-    probability
-        Foreground probability, uint8 0 to 255, (H, W) or smaller by a whole factor; needed only
-        where ``min_confidence`` is above 0.
-    parameters
-        What goes.
-
-    Returns
-    -------
-    (H, W) uint8, the given mask itself where nothing had to go.
-
+    :param mask: (H, W) uint8 of ``labels`` values; both kinds count as one foreground.
+    :param probability: foreground probability, uint8 0 to 255, (H, W) or a smaller map of the
+        same image; needed only where ``min_confidence`` is above 0.
+    :param parameters: what goes.
+    :returns: (H, W) uint8, the given mask itself where nothing had to go.
     """
     scale = max(1.0, max(mask.shape) / 512.0)
     binary = (mask > 0).view(np.uint8)

@@ -13,20 +13,18 @@
 # limitations under the License.
 
 """
-From a mask to a graph of one-pixel-wide branches.
+From a mask to lines one pixel wide.
 
 Instruments cover a few thousand pixels of an image of a quarter of a million, so everything here
 works on lists of pixels instead of whole images: thinning costs a tenth of a dense one.
 """
 
-from dataclasses import dataclass
-
 import cv2
 
 import numpy as np
 
-# Bit k of a neighbourhood code is the neighbour (dx, dy) = _RING[k], clockwise from the top.
-_RING = ((0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1))
+# Bit k of a neighbourhood code is the neighbour (dx, dy) = RING[k], clockwise from the top.
+RING = ((0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1))
 
 
 def _guo_hall_tables() -> np.ndarray:
@@ -49,7 +47,7 @@ def _redundant_table() -> np.ndarray:
     table = np.zeros(256, bool)
     for code in range(256):
         ring = [bool(code >> k & 1) for k in range(8)]
-        # Components of the ring under 8-adjacency: neighbours on the ring, and sides past a corner.
+        # Components of the ring under 8-adjacency: its neighbours, and sides past a corner.
         labels = list(range(8))
         for k in range(8):
             for step in (1, 2) if k % 2 == 0 else (1,):
@@ -65,35 +63,6 @@ def _redundant_table() -> np.ndarray:
 
 _GUO_HALL = _guo_hall_tables()
 _REDUNDANT = _redundant_table()
-
-
-@dataclass
-class Branch:
-    """A chain of skeleton pixels between two nodes, or between a node and a free end."""
-
-    points: np.ndarray
-    """(N, 2) float64: x, y in pixels, N >= 1, in order."""
-    nodes: list[int]
-    """Index of the node at the first and at the last point; -1 where the end is free."""
-    closed: bool = False
-    """True for a ring without any node: the last point is a neighbour of the first."""
-
-    @property
-    def length(self) -> float:
-        """Return the length of the chain in pixels."""
-        steps = np.diff(self.points, axis=0)
-        return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
-
-
-@dataclass
-class Graph:
-    """The skeleton of a mask."""
-
-    branches: list[Branch]
-    centres: list[np.ndarray]
-    """Of each node: (2,) float64 x, y."""
-    radii: list[float]
-    """Of each node: half the width of the mask there, in pixels."""
 
 
 def fill_narrow_holes(mask: np.ndarray, labels: np.ndarray, width: float) -> np.ndarray:
@@ -173,7 +142,7 @@ def thin(mask: np.ndarray, max_iterations: int = 32) -> tuple[np.ndarray, np.nda
         return flat, np.zeros(0, np.intp)
     found = found.reshape(-1, 2).astype(np.intp)
     pixels = found[:, 1] * stride + found[:, 0]
-    ring = np.array([dy * stride + dx for dx, dy in _RING], np.intp)
+    ring = np.array([dy * stride + dx for dx, dy in RING], np.intp)
 
     # 1: set and not looked at yet, 2: in the front (a border pixel).
     last_seen = np.empty(flat.size, np.int32)
@@ -215,112 +184,3 @@ def _codes(flat: np.ndarray, pixels: np.ndarray, ring: np.ndarray) -> np.ndarray
     """Return the (N,) uint8 neighbourhood codes of pixels."""
     around = flat[pixels[:, None] + ring] != 0
     return np.packbits(around, axis=1, bitorder='little')[:, 0]
-
-
-def build_graph(mask: np.ndarray, distance: np.ndarray, max_pixels: int) -> Graph | None:
-    """
-    Thin a mask and split its skeleton at the junctions.
-
-    ``mask`` (H, W) uint8 of 0 and 1, ``distance`` (H, W) float32 its distance transform in
-    pixels. Returns None where the skeleton has more than ``max_pixels`` pixels.
-    """
-    flat, pixels = thin(mask)
-    if pixels.size > max_pixels:
-        return None
-    stride = mask.shape[1] + 2
-    ring = np.array([dy * stride + dx for dx, dy in _RING], np.intp)
-    around = flat[pixels[:, None] + ring] != 0
-    number = np.empty(flat.size, np.intp)
-    number[pixels] = np.arange(pixels.size)
-    # Neighbours as pairs of pixel numbers, sorted by the first.
-    rows, sides = np.nonzero(around)
-    others = number[pixels[rows] + ring[sides]]
-    y, x = np.divmod(pixels, stride)
-    places = np.stack([x - 1.0, y - 1.0], axis=1)
-    is_junction = around.sum(axis=1) >= 3
-    node_of, clusters = _clusters(np.flatnonzero(is_junction), rows, others)
-    centres, radii = [], []
-    for members in clusters:
-        cluster = places[members]
-        columns, lines = cluster.astype(np.intp).T
-        centres.append(cluster.mean(axis=0))
-        radii.append(float(distance[lines, columns].max()))
-
-    inner = ~is_junction[rows]
-    plain = inner & ~is_junction[others]
-    chain_sides = _first_and_last(pixels.size, rows[plain], others[plain])
-    touching = inner & is_junction[others]
-    node_sides = _first_and_last(pixels.size, rows[touching], node_of[others[touching]])
-    branches = _chains(is_junction, chain_sides, node_sides, places)
-    return Graph(branches, centres, radii)
-
-
-def _clusters(junctions: np.ndarray, rows: np.ndarray,
-              others: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
-    """Group neighbouring junction pixels; return the group of each pixel (-1), and the groups."""
-    node_of = np.full(rows[-1] + 1 if rows.size else 0, -1, np.intp)
-    clusters: list[list[int]] = []
-    among = set(junctions.tolist())
-    for start in junctions.tolist():
-        if node_of[start] >= 0:
-            continue
-        members, waiting = [], [start]
-        node_of[start] = len(clusters)
-        while waiting:
-            current = waiting.pop()
-            members.append(current)
-            first, last = np.searchsorted(rows, (current, current + 1))
-            for other in others[first:last].tolist():
-                if other in among and node_of[other] < 0:
-                    node_of[other] = len(clusters)
-                    waiting.append(other)
-        clusters.append(members)
-    return node_of, clusters
-
-
-def _first_and_last(count: int, rows: np.ndarray,
-                    values: np.ndarray) -> tuple[list[int], list[int]]:
-    """Return for each row its first and its last value, -1 where it has none, or no second."""
-    first = np.full(count, -1, np.intp)
-    last = first.copy()
-    last[rows] = values
-    first[rows[::-1]] = values[::-1]
-    last[np.bincount(rows, minlength=count) < 2] = -1
-    return first.tolist(), last.tolist()
-
-
-def _chains(is_junction: np.ndarray, chain_sides: tuple[list[int], list[int]],
-            node_sides: tuple[list[int], list[int]], places: np.ndarray) -> list[Branch]:
-    """Follow the chains between the nodes, then the rings that are left."""
-    one, two = chain_sides
-    seen = is_junction.tolist()
-    branches = []
-
-    def follow(current: int) -> list[int]:
-        chain = []
-        while current >= 0:
-            seen[current] = True
-            chain.append(current)
-            following = one[current]
-            if following < 0 or seen[following]:
-                following = two[current]
-                if following >= 0 and seen[following]:
-                    following = -1
-            current = following
-        return chain
-
-    # A chain begins where a pixel has at most one neighbour in it; what is left are rings.
-    ends = [index for index, other in enumerate(two) if other < 0]
-    for start in ends:
-        if seen[start]:
-            continue
-        chain = follow(start)
-        first, last = node_sides[0][chain[0]], node_sides[0][chain[-1]]
-        if len(chain) == 1:
-            # A single pixel may join two nodes.
-            last = node_sides[1][start]
-        branches.append(Branch(places[chain], [first, last]))
-    for start in range(len(seen)):
-        if not seen[start]:
-            branches.append(Branch(places[follow(start)], [-1, -1], closed=True))
-    return branches

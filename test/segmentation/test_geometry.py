@@ -154,7 +154,7 @@ def test_a_wide_gap_is_not_bridged():
 
 
 def test_parallel_neighbours_are_not_joined():
-    mask = mask_of(Known(line((-0.5, 250), (300, 250)), 4), Known(line((-0.5, 262), (300, 262)), 4))
+    mask = mask_of(*(Known(line((-0.5, y), (300, y)), 4) for y in (250, 262)))
     found = extract_instruments(mask)
     assert len(found) == 2
     assert all(item.length_px == pytest.approx(300, abs=3) for item in found)

@@ -16,7 +16,7 @@
 
 import cv2
 
-from fedefm_ros.segmentation.skeleton import build_graph
+from fedefm_ros.segmentation.graph import build_graph
 from fedefm_ros.segmentation.skeleton import cut_out_blobs
 from fedefm_ros.segmentation.skeleton import fill_narrow_holes
 from fedefm_ros.segmentation.skeleton import thin
