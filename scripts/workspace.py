@@ -25,9 +25,6 @@ Called by ./run with any Python 3.10 to 3.13; standard library only. Two steps, 
 A stamp is taken away first and written last: the next run repairs a set-up that was stopped.
 """
 
-from contextlib import contextmanager
-import fcntl
-import hashlib
 import os
 from pathlib import Path
 import platform
@@ -39,71 +36,21 @@ import signal
 import subprocess
 import sys
 
+from setup_tools import Counter
+from setup_tools import digest
+from setup_tools import follow
+from setup_tools import locked
+from setup_tools import read
+from setup_tools import say
+from setup_tools import SetupError
+from setup_tools import succeeds
+from setup_tools import walk
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / 'requirements'
 # Linked by name when installed: a new or vanished file needs a build, an edited one does not.
 LINKED = ('fedefm_ros', 'config', 'launch', 'models')
 BUILT = ('CMakeLists.txt', 'package.xml', 'msg', 'srv', 'action')
-
-
-class SetupError(Exception):
-    """Something is missing that only the user can add; the text says what, one line each."""
-
-
-def say(text: str, end: str = '\n') -> None:
-    """Print progress where it does not mix with a command's output."""
-    print(text, end=end, file=sys.stderr, flush=True)
-
-
-def digest(*parts: object) -> str:
-    """Return a hash over texts and the contents of files."""
-    total = hashlib.sha256()
-    for part in parts:
-        data = part.read_bytes() if isinstance(part, Path) else str(part).encode()
-        total.update(len(data).to_bytes(8, 'big') + data)
-    return total.hexdigest()
-
-
-def succeeds(python: str, code: str) -> bool:
-    """Return whether this interpreter runs a piece of Python and exits with 0."""
-    return not subprocess.run([python, '-c', code], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL).returncode
-
-
-def follow(command: list[str], log: Path, env: dict[str, str], failure: str,
-           on_line=lambda line: None) -> None:
-    """Run a command with its output in a log file; where it fails, show the log's end."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'w') as file, subprocess.Popen(
-            command, cwd=ROOT, env=env, text=True, errors='replace', stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            for line in process.stdout:
-                file.write(line)
-                on_line(line)
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode:
-        say('\n' + '\n'.join(log.read_text().splitlines()[-25:]))
-        raise SetupError(f'{failure} (all of its output: {log})')
-
-
-def read(path: Path) -> str:
-    """Return a small file's text; empty where there is no file."""
-    return path.read_text() if path.is_file() else ''
-
-
-def walk(names: tuple[str, ...]) -> list[Path]:
-    """Return the checkout's files of these names, without what editors and Python leave."""
-    found = []
-    for name in names:
-        top = ROOT / name
-        found += [top] if top.is_file() else [
-            path for path in sorted(top.rglob('*'))
-            if path.is_file() and not path.name.startswith('.')
-            and not path.name.endswith(('.pyc', '~'))]
-    return found
 
 
 def python_folder(prefix: Path) -> Path:
@@ -119,16 +66,15 @@ def find_ros() -> tuple[str, str]:
     """
     Return the sourced distribution's name (or nothing, for wheels) and the Python to use.
 
-    A distribution counts when its rclpy can be found by a Python outside virtual environments.
+    A distribution counts when a Python outside virtual environments can import its rclpy.
     """
     python = os.path.realpath(sys.executable)
     name = os.environ.get('ROS_DISTRO', '')
     if name and os.environ.get('AMENT_PREFIX_PATH'):
-        find = 'import importlib.util as u, sys; sys.exit(not u.find_spec("rclpy"))'
         for candidate in dict.fromkeys((python, os.path.realpath('/usr/bin/python3'))):
-            if succeeds(candidate, find):
+            if succeeds(candidate, 'import rclpy'):
                 return name, candidate
-        say(f'note: ROS_DISTRO is {name}, but {python} finds no rclpy: using the ROS 2 wheels')
+        say(f'note: ROS_DISTRO is {name}, but {python} cannot import rclpy: using the ROS 2 wheels')
     return '', python
 
 
@@ -158,9 +104,9 @@ class Workspace:
     def build_stamp(self) -> str:
         """Return the stamp of a complete build: environment and sources."""
         parts = []
-        for path in walk(BUILT):
+        for path in walk(ROOT, BUILT):
             parts += [str(path.relative_to(ROOT)), path]
-        parts += [str(path.relative_to(ROOT)) for path in walk(LINKED)]
+        parts += [str(path.relative_to(ROOT)) for path in walk(ROOT, LINKED)]
         return digest(self.venv_stamp()) + '\n' + digest(*parts)
 
     def venv_ready(self) -> bool:
@@ -175,24 +121,12 @@ class Workspace:
         """Do the steps that are missing, one process at a time."""
         if self.venv_ready() and self.build_ready():
             return
-        with self.only_one():
+        with locked(self.state / 'lock'):
             if not self.venv_ready():
                 self.check_machine()
                 self.make_venv()
             if not self.build_ready():
                 self.build()
-
-    @contextmanager
-    def only_one(self):
-        """Hold the checkout's lock; where another run holds it, say so and wait."""
-        self.state.mkdir(exist_ok=True)
-        with open(self.state / 'lock', 'w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say('another ./run is setting up this checkout; waiting for it')
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def check_machine(self) -> None:
         """Raise SetupError with one line for each thing that only the user can install."""
@@ -227,7 +161,7 @@ class Workspace:
             follow([self.python, '-m', 'venv', '--clear', *options, str(self.venv)],
                    self.state / 'log' / 'venv.log', self.plain_environment(),
                    f'{self.python} could not make a virtual environment')
-        say('[2/3] installing packages (about 2 GB, 1 to 10 minutes)')
+        say('[2/3] installing packages (2 GB or more, some minutes)')
         *hashed, torch = self.locks
         names = {name for lock in hashed
                  for name in re.findall(r'(?m)^([\w.-]+)==', lock.read_text())}
@@ -329,7 +263,8 @@ class Workspace:
     def plain_environment() -> dict[str, str]:
         """Return the caller's environment without what leads Python elsewhere."""
         return {name: value for name, value in os.environ.items()
-                if name not in ('PYTHONPATH', 'PYTHONHOME', '__PYVENV_LAUNCHER__')}
+                if name not in ('COLCON_PREFIX_PATH', 'PYTHONHOME', 'PYTHONPATH',
+                                'PYTHONSAFEPATH')}
 
     def write_environment_script(self) -> None:
         """Write env.sh, for a shell that wants the environment of the commands."""
@@ -339,26 +274,6 @@ class Workspace:
         lines += [f'export {name}={shlex.quote(":".join(map(str, folders)))}'
                   f'"${{{name}:+:${name}}}"' for name, folders in front.items() if folders]
         (self.state / 'env.sh').write_text('\n'.join(lines) + '\n')
-
-
-class Counter:
-    """Turns pip's output into one line of progress."""
-
-    def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
-        self.seen = 0
-        self.told = 0
-
-    def __call__(self, line: str) -> None:
-        if line.startswith(('Collecting ', 'Processing ')):
-            self.seen = min(self.seen + 1, self.wanted)
-            if sys.stderr.isatty():
-                say(f'\r      {self.seen} of {self.wanted} packages found', end='')
-            elif self.seen * 4 // self.wanted > self.told:
-                self.told = self.seen * 4 // self.wanted
-                say(f'      {self.seen} of {self.wanted} packages found')
-        elif line.startswith('Installing collected packages') and sys.stderr.isatty():
-            say('; unpacking')
 
 
 def print_commands() -> None:
