@@ -114,6 +114,10 @@ class LifecycleClient:
                     f'`ros2 lifecycle set {self.name} {done.removesuffix("d")}`')
         return False
 
+    def deactivate(self) -> bool:
+        """Take an active node back to inactive; False: it did not answer or refused."""
+        return bool(self._request(Transition.TRANSITION_DEACTIVATE, ACTIVE))
+
     def _request(self, transition: int, state: int) -> bool | None:
         """Ask for a transition from a state; None if the request got lost."""
         request = ChangeState.Request()

@@ -1,0 +1,133 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`bench latency`: from an image's publication to its mask in another process."""
+
+import json
+import os
+from pathlib import Path
+import sys
+import tempfile
+import time
+from typing import Annotated
+
+from fedefm_ros.commands import output
+from fedefm_ros.commands.processes import Processes
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.evaluation.timing import milliseconds
+
+import typer
+
+
+def latency(
+    sizes: Annotated[str, typer.Option(help='Image sides in pixels, by comma.')] = '512,1024',
+    rate: Annotated[float, typer.Option(help='Images a second.')] = 30.0,
+    seconds: Annotated[float, typer.Option(help='Length of each repeat.')] = 30.0,
+    repeats: Annotated[int, typer.Option(min=1, help='Repeats of each size.')] = 3,
+    model: Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')] =
+        'realtime',
+    runtime: Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch.')] = 'auto',
+    threads: Annotated[int, typer.Option(min=1, help='Cores of one inference.')] = 2,
+    json_file: output.JsonOption = None,
+):
+    """
+    Measure published -> mask received, beside the bare network.
+
+    Three processes: a publisher of frames rendered beforehand, the segmentation node, and this
+    one as the receiver. The bare network runs in this process before and after each repeat,
+    while the others wait. Sizes take turns, so that a slow spell of the machine hits them alike.
+    """
+    from fedefm_ros.segmentation.engine import SegmentationEngine
+
+    chosen = [int(size) for size in sizes.split(',')]
+    engine = SegmentationEngine.open(model, runtime=runtime, threads=threads)
+    runs = {size: [] for size in chosen}
+    with output.progress('measuring', repeats * len(chosen)) as advance:
+        for repeat in range(repeats):
+            for size in chosen:
+                bare = list(engine.bare_inference_ms(60))
+                run = _one_run(size, rate, int(seconds * rate), model, runtime, threads)
+                bare += list(engine.bare_inference_ms(60))
+                runs[size].append({**run, 'bare': bare})
+                advance(repeat * len(chosen) + chosen.index(size) + 1,
+                        f'{size} px: p50 {milliseconds(run["latencies"])["p50"]:.1f} ms')
+    rows = [_row(size, rate, runs[size]) for size in chosen]
+    output.table(
+        f'published -> mask received, {rate:g} Hz, {repeats} x {seconds:g} s, '
+        f'{engine.info.runtime} {engine.info.precision}, {threads} threads',
+        ['size', 'published', 'received', 'lost', 'skipped', 'p50 ms', 'p99 ms', 'max ms',
+         'instruments p50', 'bare p50 ms', 'ratio p50'],
+        [[row['size'], row['frames_published'], row['masks_received'], row['lost'],
+          row['skipped'], row['latency_ms']['p50'], row['latency_ms']['p99'],
+          row['latency_ms']['max'], row['instruments_ms']['p50'],
+          row['bare_inference_ms']['p50'], row['ratio_p50']] for row in rows])
+    output.write_json({**rows[0], 'rows': rows, 'runtime': engine.info.runtime,
+                       'precision': engine.info.precision, 'threads': threads,
+                       'model_id': engine.info.model_id}, json_file)
+
+
+def _row(size, rate, runs):
+    latency = milliseconds([value for run in runs for value in run['latencies']])
+    published = sum(run['published'] for run in runs)
+    received = sum(len(run['latencies']) for run in runs)
+    skipped = sum(run['skipped'] for run in runs)
+    bare = milliseconds([value / 1e3 for run in runs for value in run['bare']])
+    return {
+        'size': size, 'rate': rate, 'frames_published': published, 'masks_received': received,
+        'skipped': skipped, 'lost': published - received - skipped, 'latency_ms': latency,
+        'latency_p99_ms_of_runs': [milliseconds(run['latencies'])['p99'] for run in runs],
+        'instruments_ms': milliseconds(
+            [value for run in runs for value in run['instrument_latencies']]),
+        'bare_inference_ms': bare, 'ratio_p50': latency['p50'] / bare['p50'],
+        'out_of_order': sum(run['out_of_order'] for run in runs)}
+
+
+def _one_run(size, rate, frames, model, runtime, threads):
+    from fedefm_ros.nodes.bring_up import ACTIVE
+    from fedefm_ros.nodes.bring_up import LifecycleClient
+    from fedefm_ros.nodes.monitor import StationMonitor
+    from fedefm_ros.nodes.session import spinning
+    from fedefm_ros.station import command
+    from fedefm_ros.station import dds_environment
+    from fedefm_ros.station import SEGMENTATION
+
+    # For the receiver in this process and for the others, which inherit it.
+    os.environ.update(dds_environment())
+    with tempfile.TemporaryDirectory() as logs, Processes(Path(logs)) as processes, \
+            spinning(lambda context: StationMonitor('bench', images=False,
+                                                    context=context)) as monitor:
+        processes.start('segmentation', command(SEGMENTATION, namespace='bench', parameters={
+            'model': model, 'runtime': runtime, 'threads': threads}))
+        LifecycleClient(monitor, '/bench/segmentation', processes.check).bring_to(ACTIVE)
+        publisher = processes.start('publisher', [
+            sys.executable, '-m', 'fedefm_ros.nodes.pattern_source', '--size', str(size),
+            '--rate', str(rate), '--frames', str(frames),
+            '--topic', '/bench/fluoroscopy/image_raw'])
+        publisher.wait(frames / rate + 60.0)
+        if publisher.returncode:
+            processes.check()
+        published = json.loads(processes.tail('publisher', 1))['published']
+        # Counters come once a second.
+        time.sleep(1.2)
+        tally = monitor.tally
+        return {'published': published, 'latencies': list(tally.latencies),
+                'instrument_latencies': list(tally.instrument_latencies),
+                'out_of_order': tally.out_of_order, 'skipped': _skipped(tally)}
+
+
+def _skipped(tally):
+    values = tally.values('segmentation: frames')
+    if not values:
+        raise FedefmError('the segmentation node sent no diagnostics')
+    return int(values['skipped'])

@@ -1,0 +1,185 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`demo`: a whole robot station on this machine."""
+
+import os
+from pathlib import Path
+import time
+from typing import Annotated
+
+from fedefm_ros.commands import output
+from fedefm_ros.commands.pictures import write_sheet
+from fedefm_ros.commands.processes import Processes
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.evaluation.timing import milliseconds
+
+import typer
+
+#: Frames that end up in the picture.
+_PICTURES = 8
+_FIRST_MASK_PATIENCE = 60.0
+
+
+def demo(
+    source: Annotated[str, typer.Argument(
+        metavar='[INPUT]', help='DICOM file or folder, image, video, folder of images, bag, '
+        'device, or simulator[:KIND].')] = 'simulator',
+    seconds: Annotated[float, typer.Option(min=1.0, help='How long the procedure lasts.')] = 20.0,
+    headless: Annotated[bool, typer.Option(
+        '--headless', help='No live line in the terminal.')] = False,
+    size: Annotated[int, typer.Option(help='Side of simulated images in pixels.')] = 512,
+    rate: Annotated[float, typer.Option(help="Images a second; 0: the input's own.")] = 0.0,
+    model: Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')] =
+        'realtime',
+    runtime: Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch.')] = 'auto',
+    record: Annotated[Path | None, typer.Option(
+        metavar='BAG', help='Record images, masks and instruments into a new bag.')] = None,
+    out: Annotated[Path, typer.Option('-o', '--out', help='Folder for pictures and logs.')] =
+        Path('output/demo'),
+    json_file: output.JsonOption = None,
+):
+    """
+    Run a whole station: source, segmentation, and a receiver that keeps the score.
+
+    The nodes are those of launch/station.launch.py, with the same parameter files, in processes
+    of their own. Watch the topics below /station meanwhile with RViz, Foxglove or ros2 topic.
+    """
+    from fedefm_ros import station
+    from fedefm_ros.imaging.source import open_source
+    from fedefm_ros.segmentation.engine import SegmentationEngine
+
+    source = source if source.startswith('simulator') else _absolute(source)
+    # Told here and now, not by a node's log in a minute.
+    open_source(source).close()
+    os.environ.update(station.dds_environment())
+    started = time.monotonic()
+    commands = {
+        station.SEGMENTATION: {'model': model, 'runtime': runtime},
+        station.FLUOROSCOPY: {'source': source, 'rate': rate, 'size': size, 'loop': True}}
+    with Processes(out / 'logs') as processes:
+        for process in station.PROCESSES:
+            processes.start(process.name, station.command(
+                process, namespace='station', parameters=commands[process]))
+        summary, samples = _watch(processes, started, seconds, headless, record)
+        exits = processes.stop()
+    bare = SegmentationEngine.open(model, runtime=runtime).bare_inference_ms(100) / 1e3
+    summary['bare_inference_ms'] = milliseconds(list(bare))
+    summary['pictures'] = [str(path) for path in write_sheet(samples, out / 'demo.png')]
+    summary['exit_codes'] = exits
+    _print(source, summary)
+    output.write_json(summary, json_file)
+    if any(exits.values()):
+        raise FedefmError(f'a node did not end cleanly: {exits}; logs are in {out / "logs"}')
+
+
+def _absolute(source: str) -> str:
+    path = Path(source)
+    return str(path.resolve()) if path.exists() else source
+
+
+def _watch(processes, started, seconds, headless, record):
+    """Bring the station up, watch a procedure, bring it down; return the summary."""
+    from fedefm_ros import station
+    from fedefm_ros.nodes.bring_up import ACTIVE
+    from fedefm_ros.nodes.bring_up import LifecycleClient
+    from fedefm_ros.nodes.monitor import StationMonitor
+    from fedefm_ros.nodes.recorder import recording
+    from fedefm_ros.nodes.session import spinning
+
+    samples = []
+    with spinning(lambda context: StationMonitor('station', context=context)) as monitor, \
+            recording(record, monitor, '/station'):
+        clients = [LifecycleClient(monitor, f'/station/{process.name}', processes.check)
+                   for process in station.PROCESSES]
+        for client in clients:
+            client.bring_to(ACTIVE)
+        _wait(lambda: monitor.tally.latencies, processes, _FIRST_MASK_PATIENCE,
+              'no mask arrived')
+        first_mask = time.monotonic() - started
+        output.say(f'first mask after {first_mask:.1f} s')
+        end = time.monotonic() + seconds
+        with output.progress('procedure', int(seconds)) as advance:
+            while (left := end - time.monotonic()) > 0:
+                processes.check()
+                time.sleep(min(left, 0.25))
+                if len(samples) < _PICTURES * (1 - left / seconds) and monitor.latest:
+                    samples.append(monitor.latest)
+                if not headless:
+                    advance(int(seconds - left), _live(monitor.tally))
+        counts = _final_counts(monitor.tally, clients[-1], processes)
+    tally = monitor.tally
+    return {
+        'frames_published': counts['published'], 'masks_received': len(tally.latencies),
+        'skipped': counts['skipped'], 'refused': counts['refused'],
+        'lost': counts['published'] - counts['skipped'] - counts['refused']
+        - len(tally.latencies),
+        'latency_ms': milliseconds(tally.latencies),
+        'instruments_ms': milliseconds(tally.instrument_latencies),
+        'first_mask_s': first_mask, **_accuracy(monitor.scores)}, samples
+
+
+def _final_counts(tally, source, processes):
+    """Stop the source; return what the nodes counted once both have told it again."""
+    source.deactivate()
+    before = tally.diagnostics_seen.copy()
+
+    def told_again():
+        return all(count >= before[name] + 2 for name, count in tally.diagnostics_seen.items())
+
+    _wait(told_again, processes, 10.0, 'no diagnostics arrived')
+    frames = tally.values('segmentation: frames')
+    return {'published': int(tally.values('fluoroscopy: source')['published']),
+            'skipped': int(frames['skipped']), 'refused': int(frames['refused'])}
+
+
+def _accuracy(scores):
+    if not scores.frames:
+        return {}
+    found = scores.summary()
+    return {'dice': {name: values['dice'] for name, values in found['classes'].items()},
+            'tip_error_px': found['tip_error_px'],
+            'false_instruments_per_frame': found['false_instruments_per_frame'],
+            'frames_scored': scores.frames}
+
+
+def _wait(condition, processes, patience, failure):
+    deadline = time.monotonic() + patience
+    while not condition():
+        processes.check()
+        if time.monotonic() > deadline:
+            raise FedefmError(f'{failure} within {patience:g} s; the logs say more')
+        time.sleep(0.02)
+
+
+def _live(tally):
+    recent = milliseconds(tally.latencies[-60:])
+    return f'{len(tally.latencies)} masks, latency p50 {recent["p50"]:.1f} ms, ' \
+           f'p99 {recent["p99"]:.1f} ms'
+
+
+def _print(source, summary):
+    rows = [[name.replace('_', ' '), summary[name]] for name in (
+        'frames_published', 'masks_received', 'lost', 'skipped', 'refused')]
+    latency = summary['latency_ms']
+    rows += [['image published -> mask received, p50, ms', latency['p50']],
+             ['the same, p99, ms', latency['p99']],
+             ['bare inference, p50, ms', summary['bare_inference_ms']['p50']],
+             ['start -> first mask, s', summary['first_mask_s']]]
+    if 'dice' in summary:
+        rows += [[f'{name} Dice', value] for name, value in summary['dice'].items()]
+        rows += [['tip error, median, px', summary['tip_error_px']['median']]]
+    output.table(f'station on {source}', ['measure', 'value'], rows)
+    for path in summary['pictures']:
+        output.results.print(f'picture: {path}', highlight=False)
