@@ -15,9 +15,11 @@
 """A service whose work is done in a thread while the node's executor stays free."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
 from typing import Any
 
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
 
@@ -38,7 +40,9 @@ class DeferredService:
         """
         self._node = node
         self._answer = answer
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name.rpartition('/')[2])
+        self._requests = queue.SimpleQueue()
+        # A daemon: a process that is asked to end does not wait for a long answer.
+        threading.Thread(target=self._work, name=name.rpartition('/')[2], daemon=True).start()
         self._service = node.create_service(kind, name, lambda request, response: (
             request, response))
         # The executor hands what the callback returned to send_response.
@@ -48,14 +52,18 @@ class DeferredService:
     def close(self) -> None:
         """Take no more requests; one under way is not answered any more."""
         if self._service is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._requests.put(None)
             self._node.destroy_service(self._service)
             self._service = None
 
     def _defer(self, request_and_response, header) -> None:
-        self._pool.submit(self._work, *request_and_response, header)
+        self._requests.put((*request_and_response, header))
 
-    def _work(self, request, response, header) -> None:
-        done = self._answer(request, response)
-        if self._service is not None:
-            self._send(done, header)
+    def _work(self) -> None:
+        while (entry := self._requests.get()) is not None:
+            request, response, header = entry
+            done = self._answer(request, response)
+            try:
+                self._send(done, header)
+            except InvalidHandle:
+                return  # closed meanwhile

@@ -56,7 +56,7 @@ class Parameter:
         kind = type(self.default)
         fits = isinstance(value, (int, float) if kind is float else kind)
         if not fits or (isinstance(value, bool) and kind is not bool):
-            return f'{self.name} is {value!r}, expected a {_TYPES[kind]}'
+            return f'{self.name} is {value!r}, expected {_EXPECTED[kind]}'
         if self.choices and value not in self.choices:
             return f'{self.name} is {value!r}, expected one of {", ".join(self.choices)}'
         if self.minimum is not None and not self.minimum <= value <= self.maximum:
@@ -74,6 +74,7 @@ class Parameter:
 
 
 _TYPES = {bool: 'boolean', int: 'integer', float: 'number', str: 'text'}
+_EXPECTED = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'text'}
 
 FLUOROSCOPY = (
     Parameter('source', 'simulator',

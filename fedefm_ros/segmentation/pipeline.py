@@ -147,7 +147,7 @@ class Pipeline:
                 self._slot = None
                 self._count(skipped=1)
 
-    def stop(self, patience: float = 10.0) -> bool:
+    def stop(self, patience: float = 5.0) -> bool:
         """Close and end the worker after the frame that it is at; False if that takes longer."""
         self.close()
         with self._changed:
