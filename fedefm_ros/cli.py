@@ -23,13 +23,13 @@ import importlib
 import sys
 from typing import Annotated
 
-import typer
-from typer.core import TyperCommand
-from typer.core import TyperGroup
-
 from fedefm_ros import __version__
 from fedefm_ros.commands import summaries
 from fedefm_ros.errors import FedefmError
+
+import typer
+from typer.core import TyperCommand
+from typer.core import TyperGroup
 
 
 class _Commands(TyperGroup):

@@ -51,8 +51,9 @@ def follow(command: list[str], log: Path, env: dict[str, str], failure: str,
     """Run a command with its output in a log file; where it fails, show the log's end."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'w') as file, subprocess.Popen(
-            command, cwd=Path(__file__).parent, env=env, text=True, errors='replace', stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            command, cwd=Path(__file__).parent, env=env, text=True, errors='replace',
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT) as process:
         try:
             for line in process.stdout:
                 file.write(line)

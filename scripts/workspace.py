@@ -74,7 +74,7 @@ def find_ros() -> tuple[str, str]:
         for candidate in dict.fromkeys((python, os.path.realpath('/usr/bin/python3'))):
             if succeeds(candidate, 'import rclpy'):
                 return name, candidate
-        say(f'note: ROS_DISTRO is {name}, but {python} cannot import rclpy: using the ROS 2 wheels')
+        say(f'note: ROS_DISTRO is {name}, but {python} cannot import rclpy; using ROS 2 wheels')
     return '', python
 
 
@@ -151,9 +151,17 @@ class Workspace:
             raise SetupError('\nerror: '.join(missing))
 
     def make_venv(self) -> None:
-        """Install the pinned packages: into what is there, or anew if it was never finished."""
-        stamp = self.venv / 'fedefm.stamp'
+        """
+        Install the pinned packages: into what is there, or anew if it was never finished.
+
+        A folder of that name that ./run did not make is somebody else's and stays as it is.
+        """
+        stamp, unfinished = self.venv / 'fedefm.stamp', self.state / 'venv.unfinished'
+        if self.venv.exists() and not stamp.exists() and not unfinished.exists():
+            raise SetupError(f'{self.venv} is there already, but ./run did not make it; '
+                             'rename or remove it')
         usable = read(stamp).partition('\n')[0] == self.base_stamp()
+        unfinished.touch()
         stamp.unlink(missing_ok=True)
         if not usable:
             say(f'[1/3] making a Python environment in {self.venv.name}')
@@ -171,6 +179,7 @@ class Workspace:
         if not self.distribution:
             self.mend_baked_paths()
         stamp.write_text(self.venv_stamp())
+        unfinished.unlink()
 
     def pip(self, options: list[str], name: str, counter) -> None:
         """Let the virtual environment's pip install something."""

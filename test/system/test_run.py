@@ -151,6 +151,15 @@ def test_a_stopped_set_up_says_so_and_leaves_nothing_that_looks_finished(copy, m
     assert not workspace.venv_ready() and not workspace.build_ready()
 
 
+def test_somebody_elses_virtual_environment_is_left_alone(copy):
+    (copy / '.venv').mkdir()
+    (copy / '.venv' / 'precious').touch()
+    done = run(copy, '--version')
+    assert done.returncode == 1
+    assert done.stderr.count('\n') == 1 and '.venv is there already' in done.stderr
+    assert (copy / '.venv' / 'precious').exists()
+
+
 def test_only_what_changed_is_made_again(copy, monkeypatch):
     workspace = workspace_of(copy, monkeypatch).Workspace()
     venv, build = workspace.venv_stamp(), workspace.build_stamp()
