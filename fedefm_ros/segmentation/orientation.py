@@ -24,7 +24,9 @@ In this order:
 2. The end of a guidewire at a catheter is the entry.
 3. The end nearer to the last frame's tip of the same kind is the tip.
 4. An end that faces the tip of an instrument already turned goes on from there: the entry.
-5. The end nearer to the edge is the entry: instruments come from outside.
+5. The end of a guidewire that is clearly nearer to a catheter's tip is the entry: what lies in
+   between is too faint to see.
+6. The end nearer to the edge is the entry: instruments come from outside.
 
 A ring has no end and no visible tip.
 """
@@ -76,6 +78,9 @@ def orient(stretches: list[Stretch], shape: tuple[int, int], border: float,
             tip = _last_tip(stretch, previous)
         if tip is None:
             tip = _tip_from_fragment(stretch, [item.line for item, _ in done], 20.0 * border)
+        if tip is None and stretch.kind == labels.GUIDEWIRE:
+            tip = _tip_away_from([item.line.points[-1] for item, visible in done
+                                  if visible and item.kind == labels.CATHETER], stretch)
         if tip is None:
             gaps = [_edge_distance(stretch.line.points[end], shape) for end in (0, -1)]
             tip = int(gaps[1] >= gaps[0])
@@ -160,3 +165,14 @@ def _tip_from_fragment(stretch: Stretch, others: list[Line], reach: float) -> in
             if best is None or distance < best[0]:
                 best = (distance, 1 if end == 0 else 0)
     return None if best is None else best[1]
+
+
+def _tip_away_from(tips: list[np.ndarray], stretch: Stretch) -> int | None:
+    """Return the end that is much farther from the nearest of the catheters' tips."""
+    if not tips:
+        return None
+    ends = stretch.line.points[[0, -1]]
+    near = np.linalg.norm(np.array(tips)[:, None] - ends, axis=2).min(axis=0)
+    if min(near) > 0.7 * max(near):
+        return None
+    return int(near[1] > near[0])

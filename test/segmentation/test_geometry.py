@@ -297,6 +297,22 @@ def test_a_loose_line_enters_at_the_end_nearer_to_the_edge():
     assert found.tip[0] > 250
 
 
+def test_a_loose_guidewire_points_away_from_the_catheter_it_came_out_of():
+    catheter = Known(line((110, -0.5), (130, 150)), 9)
+    wire = Known(line((390, 336), (262, 162))[::-1], 2.5, labels.GUIDEWIRE)
+    found = extract_instruments(mask_of(catheter, wire))
+    assert found[0].kind == labels.GUIDEWIRE
+    assert_follows(found[0], wire)
+
+
+def test_a_piece_goes_on_from_the_tip_it_lies_ahead_of():
+    near = Known(line((-0.5, 100), (150, 160)), 4)
+    far = Known(line((180, 172), (300, 220)), 4)
+    found = sorted(extract_instruments(mask_of(near, far)), key=lambda item: item.tip[0])
+    assert_follows(found[0], near)
+    assert_follows(found[1], far)
+
+
 def test_the_edge_of_the_collimated_field_is_an_entry():
     rows, columns = np.mgrid[:SIZE, :SIZE]
     field = np.hypot(columns - 256, rows - 256) < 200
