@@ -91,7 +91,10 @@ def resample(points: np.ndarray, spacing: float) -> np.ndarray:
 
 def normals_of(points: np.ndarray) -> np.ndarray:
     """Return the (N, 2) unit normals of a line; zero where neighbours coincide."""
-    tangents = np.gradient(points, axis=0)
+    tangents = np.empty_like(points)
+    tangents[1:-1] = points[2:] - points[:-2]
+    tangents[0] = points[1] - points[0]
+    tangents[-1] = points[-1] - points[-2]
     norm = np.hypot(tangents[:, 0], tangents[:, 1])
     norm[norm == 0] = 1.0
     return np.stack([-tangents[:, 1] / norm, tangents[:, 0] / norm], axis=1)
@@ -249,13 +252,12 @@ def _prolonged(points: np.ndarray, free: list[bool], fields: Fields,
 
 def _ray(points: np.ndarray, fields: Fields, half_width: float) -> np.ndarray:
     """Return a line with points added from its last one straight to the edge of the mask."""
-    tail = resample(points[-12:], 1.0)
-    direction = tail[-1] - tail[len(tail) // 2]
+    direction = points[-1] - points[max(0, len(points) - 7)]
     norm = np.hypot(*direction)
     if norm == 0:
         return points
     steps = np.arange(0.5, 3.0 * half_width + 6.0, 0.5)
-    ray = tail[-1] + steps[:, None] * (direction / norm)
+    ray = points[-1] + steps[:, None] * (direction / norm)
     inside = fields.across(fields.solid, ray, np.zeros((1, 2)), np.zeros(1))[:, 0] >= 128
     count = int(np.logical_and.accumulate(inside).sum())
     return np.concatenate([points, ray[:count]])
