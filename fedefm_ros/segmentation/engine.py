@@ -165,7 +165,7 @@ class SegmentationEngine:
         """
         old = self._active.info
         path = model_path(model)
-        new = _activate(path, old.runtime, old.threads, old.precision)
+        new = _activate(path, old.runtime, old.threads, old.precision, background=True)
         if self._precision == 'auto' and new.info.precision != 'f32' \
                 and new.info.measurements[0].agreement < AGREEMENT:
             new = _activate(path, old.runtime, old.threads, 'f32')
@@ -194,10 +194,11 @@ def model_path(model: str | Path) -> Path:
     return shipped
 
 
-def _activate(path: Path, runtime: str, threads: int, precision: str) -> _Active:
-    graph = graph_of(path)
+def _activate(path: Path, runtime: str, threads: int, precision: str, *,
+              background: bool = False) -> _Active:
+    graph = graph_of(path, background=background)
     chosen, measurements = select(graph, path, runtime=runtime, precision=precision,
-                                  threads=threads)
+                                  threads=threads, timed=not background)
     info = EngineInfo(graph.checkpoint_sha256[:16], path, graph.spec.backbone,
                       graph.spec.input_size, chosen.name, chosen.precision, chosen.threads,
                       measurements, graph.spec.provenance)

@@ -13,6 +13,7 @@
 # limitations under the License.
 
 import json
+from pathlib import Path
 import threading
 
 import cv2
@@ -238,3 +239,15 @@ def test_a_name_that_is_neither_a_file_nor_shipped_is_refused():
 def test_a_path_is_taken_as_it_is(tmp_path):
     assert model_path(tmp_path / 'a.safetensors') == tmp_path / 'a.safetensors'
     assert model_path('b.safetensors').name == 'b.safetensors'
+
+
+def test_loading_again_and_again_leaves_no_threads_behind(engine, models):
+    def threads():
+        return len(list(Path('/proc/self/task').iterdir()))
+    for turn in range(3):
+        engine.load(models[turn % 2])
+    before = threads()
+    for turn in range(6):
+        engine.load(models[turn % 2])
+        engine.infer(line_picture(256))
+    assert threads() <= before

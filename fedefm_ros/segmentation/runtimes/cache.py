@@ -41,19 +41,23 @@ def cache_folder() -> Path:
     return Path(base) / 'fedefm_ros' / 'graphs'
 
 
-def graph_of(path: str | Path) -> Graph:
+def graph_of(path: str | Path, *, background: bool = False) -> Graph:
     """
     Return the graph of a checkpoint file, from the cache or freshly exported.
 
     The export runs in another process unless torch is loaded in this one anyway: a live node
-    neither grows by torch nor stops for its import. Raises FedefmError as ``load_checkpoint``.
+    neither grows by torch nor stops for its import.
+
+    :param background: give way to everything else on the machine.
+    Raises FedefmError as ``load_checkpoint``.
     """
     file = read_file(path)
     entry = cache_folder() / f'{file.sha256}-{GRAPH_VERSION}.graph'
     graph = _cached(entry, file)
     if graph is not None:
         return graph
-    data = _export_here(file) if 'torch' in sys.modules else _export_elsewhere(file)
+    data = _export_here(file) if 'torch' in sys.modules else _export_elsewhere(
+        file, background)
     graph = Graph.from_bytes(data)
     if graph.checkpoint_sha256 != file.sha256:
         raise FedefmError(f'{file.path} changed while it was read; try again')
@@ -87,7 +91,7 @@ def _export_here(file: CheckpointFile) -> bytes:
     return export(check(file)).to_bytes()
 
 
-def _export_elsewhere(file: CheckpointFile) -> bytes:
+def _export_elsewhere(file: CheckpointFile, background: bool) -> bytes:
     package_parent = str(Path(__file__).resolve().parents[3])
     search = os.pathsep.join(filter(None, [package_parent, os.environ.get('PYTHONPATH')]))
     with tempfile.TemporaryDirectory(prefix='fedefm_ros-') as folder:
@@ -95,7 +99,8 @@ def _export_elsewhere(file: CheckpointFile) -> bytes:
         try:
             done = subprocess.run(
                 [sys.executable, '-m', 'fedefm_ros.segmentation.runtimes.export',
-                 os.fspath(file.path.resolve()), os.fspath(target)],
+                 os.fspath(file.path.resolve()), os.fspath(target),
+                 *(['background'] if background else [])],
                 env={**os.environ, 'PYTHONPATH': search}, stdin=subprocess.DEVNULL, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=_EXPORT_SECONDS)
         except subprocess.TimeoutExpired as error:

@@ -15,8 +15,8 @@
 """
 From a checkpoint to a graph; the only step that needs torch, so it may run as its own process.
 
-``python -m fedefm_ros.segmentation.runtimes.export CHECKPOINT GRAPH`` prints nothing and exits 0,
-or prints the reason on one line and exits 1.
+``python -m fedefm_ros.segmentation.runtimes.export CHECKPOINT GRAPH [background]`` prints nothing
+and exits 0, or prints the reason on one line and exits 1.
 """
 
 import inspect
@@ -34,6 +34,7 @@ from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.runtimes.graph import Graph
 from fedefm_ros.segmentation.runtimes.graph import grey_coefficients
 from fedefm_ros.segmentation.runtimes.picture import line_picture
+from fedefm_ros.segmentation.runtimes.runtime import one_line
 
 import torch
 from torch import nn
@@ -118,15 +119,16 @@ def _to_onnx(module: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path) ->
             torch.onnx.export(module, inputs, buffer, **arguments)
     except Exception as error:  # the exporter's own errors have no common type
         raise FedefmError(f'{path}: torch {torch.__version__} cannot export this network: '
-                          f'{error}') from error
+                          f'{one_line(error)}') from error
     return buffer.getvalue()
 
 
 def main(arguments: list[str]) -> int:
     """Export one checkpoint to a graph file."""
-    os.nice(10)  # a live segmentation goes first
+    checkpoint, target, *background = arguments
+    if background:
+        os.nice(10)
     try:
-        checkpoint, target = arguments
         write_atomically(Path(target), export(load_checkpoint(checkpoint)).to_bytes())
     except FedefmError as error:
         print(error)

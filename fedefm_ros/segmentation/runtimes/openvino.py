@@ -14,6 +14,7 @@
 
 """OpenVINO on the CPU."""
 
+import functools
 from pathlib import Path
 
 from fedefm_ros.segmentation.preprocess import Prepared
@@ -24,9 +25,13 @@ import numpy as np
 import openvino
 
 
+# One for the process: making it loads the CPU plugin.
+_core = functools.cache(openvino.Core)
+
+
 def precisions(name: str) -> tuple[str, ...]:
     """Return 'f32', and 'bf16' where the CPU has instructions for it."""
-    capabilities = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    capabilities = _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
     return ('f32', 'bf16') if 'BF16' in capabilities else ('f32',)
 
 
@@ -39,8 +44,7 @@ class OpenVinoRuntime:
         """Compile a graph."""
         self.threads = threads
         self.precision = precision
-        core = openvino.Core()
-        compiled = core.compile_model(core.read_model(graph.onnx), 'CPU', {
+        compiled = _core().compile_model(_core().read_model(graph.onnx), 'CPU', {
             'INFERENCE_PRECISION_HINT': precision,  # bf16 is the silent default where there is any
             'INFERENCE_NUM_THREADS': threads,
             'NUM_STREAMS': 1,

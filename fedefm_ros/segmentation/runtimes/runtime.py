@@ -54,6 +54,12 @@ class Runtime(Protocol):
         ...
 
 
+def one_line(error: Exception) -> str:
+    """Return another library's error as text for one line."""
+    text = ' '.join(str(error).split())
+    return text if len(text) <= 300 else f'{text[:150]} ... {text[-150:]}'
+
+
 def installed(name: str) -> bool:
     """Return whether a runtime's package is there; imports nothing."""
     return importlib.util.find_spec(_PACKAGES[name]) is not None
@@ -82,7 +88,7 @@ def compile_runtime(name: str, graph: Graph, path: Path, *, threads: int,
     except FedefmError:
         raise
     except Exception as error:  # each runtime has its own, unrelated types
-        raise FedefmError(f'runtime {name!r} cannot compile {path}: {error}') from error
+        raise FedefmError(f'runtime {name!r} cannot compile {path}: {one_line(error)}') from error
 
 
 def _module(name: str):

@@ -40,7 +40,6 @@ AGREEMENT = 0.999
 _BROKEN = 0.98
 _ROUNDS = 7
 _ROUNDS_ALONE = 3
-_WARM_UP = 2
 _BUDGET_SECONDS = 1.5
 
 
@@ -68,12 +67,15 @@ class Measurement:
 
 
 def select(graph: Graph, path: Path, *, runtime: str = 'auto', precision: str = 'auto',
-           threads: int = 2) -> tuple[Runtime, tuple[Measurement, ...]]:
+           threads: int = 2,
+           timed: bool = True) -> tuple[Runtime, tuple[Measurement, ...]]:
     """
     Return the fastest fitting runtime, warmed up, and how every candidate did.
 
-    A runtime or precision that is named is taken, however fast it is. Raises FedefmError where
-    none works.
+    A runtime or precision that is named is taken, however fast it is.
+
+    :param timed: False spares the cores the timing, where only one candidate is asked for.
+    Raises FedefmError where none works.
     """
     if precision not in runtimes.PRECISIONS:
         raise FedefmError(f'precision {precision!r} is not known; known are '
@@ -97,7 +99,10 @@ def select(graph: Graph, path: Path, *, runtime: str = 'auto', precision: str = 
         built.append(candidate)
         measurements.append(Measurement(name, grade, float('nan'), agreement,
                                         'too far from f32' if strayed else ''))
-    _time(built, picture, measurements)
+    for candidate in built:
+        candidate(picture)  # the first call, in the check, is slower than all others
+    if timed or len(built) > 1:
+        _time(built, picture, measurements)
     fitting = [m for m in measurements if not m.note]
     if not fitting:
         raise FedefmError(f'no runtime can run {path}: '
@@ -149,8 +154,12 @@ def _candidates(runtime: str, precision: str) -> list[tuple[str, str]]:
 
 def _check(runtime: Runtime, picture: Prepared, reference: np.ndarray) -> float:
     """Return the share of labels that are torch's; refuse nonsense."""
-    found, probability = runtime(picture)
     name = f'{runtime.name} in {runtime.precision}'
+    try:
+        found, probability = runtime(picture)
+    except Exception as error:  # each runtime has its own, unrelated types
+        raise FedefmError(f'{name} cannot run the network: '
+                          f'{runtimes.one_line(error)}') from error
     if found.shape != reference.shape or probability.shape != reference.shape:
         raise FedefmError(f'{name} gives {found.shape} and {probability.shape} for a picture of '
                           f'{reference.shape}')
@@ -169,9 +178,6 @@ def _check(runtime: Runtime, picture: Prepared, reference: np.ndarray) -> float:
 def _time(built: list[Runtime], picture: Prepared, measurements: list[Measurement]) -> None:
     """Fill in the medians; candidates take turns, so that a busy moment hits all alike."""
     times: dict[tuple[str, str], list[float]] = {(r.name, r.precision): [] for r in built}
-    for runtime in built:
-        for _ in range(_WARM_UP):
-            runtime(picture)
     start = time.perf_counter()
     for _ in range(_ROUNDS if len(built) > 1 else _ROUNDS_ALONE):
         for runtime in built:
