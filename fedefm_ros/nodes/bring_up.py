@@ -70,7 +70,7 @@ class LifecycleClient:
 
     def state(self, timeout: float = 0.5) -> int | None:
         """
-        Return the state (State.PRIMARY_STATE_...); None if there was no answer.
+        Return the id of the node's state, as in lifecycle_msgs/State; None: no answer.
 
         :param timeout: longest wait in seconds.
         """
