@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.emd_nodes import cosine_cost
 from fedefm_ros.federation.emd_nodes import cross_reference_weights
+from fedefm_ros.federation.emd_nodes import products
 from fedefm_ros.federation.emd_nodes import to_nodes
 from fedefm_ros.federation.emd_nodes import WEIGHT_FLOOR
 from fedefm_ros.federation.emd_solvers import entropic_plan
@@ -120,11 +121,20 @@ def emd_score(student: torch.Tensor, teacher: torch.Tensor,
                               f'{tuple(teacher.shape)}; expected the same batch and channels')
         dtype = torch.promote_types(a.dtype, b.dtype)
         a, b = a.to(dtype), b.to(dtype)
+        inner = products(a, b)
         weights = None, None
         if options.weights == 'cross-reference':
-            weights = (cross_reference_weights(a, b, options.weight_floor),
-                       cross_reference_weights(b, a, options.weight_floor))
-        return transport_score(cosine_cost(a, b, options.centred), *weights, options)
+            weights = cross_reference_weights(inner, options.weight_floor)
+        if options.centred:
+            a, b = (nodes - nodes.mean(dim=2, keepdim=True) for nodes in (a, b))
+            inner = None
+        cost = cosine_cost(a, b, inner)
+        # Whatever is not finite in the features has become NaN here.
+        if cost.isnan().any():
+            raise FedefmError(
+                f'student features {_range(student)}, teacher features {_range(teacher)}; expected '
+                'finite ones (and below 1e18 in float32): look for a training that diverged')
+        return transport_score(cost, *weights, options)
 
 
 def transport_score(cost: torch.Tensor, weights_a: torch.Tensor | None = None,
@@ -156,6 +166,10 @@ def transport_score(cost: torch.Tensor, weights_a: torch.Tensor | None = None,
     a = _unit_mass(weights_a, cost.shape[:2], cost)
     b = _unit_mass(weights_b, (cost.shape[0], cost.shape[2]), cost)
     return _TransportScore.apply(cost, a, b, options)
+
+
+def _range(features: torch.Tensor) -> str:
+    return f'from {float(features.min()):.3g} to {float(features.max()):.3g}'
 
 
 def _unit_mass(weights: torch.Tensor | None, shape: tuple[int, int],

@@ -39,8 +39,7 @@ def to_nodes(features: torch.Tensor, grid: int | None = 7) -> torch.Tensor:
         ``grid`` squared tokens must come from a square image, row by row, to be averaged.
     :param grid: the longest side in nodes; None keeps every position.
     :returns: (B, N, C) float32 or float64.
-    :raises FedefmError: other shapes, nothing in them, no floating point, or values that are not
-        finite.
+    :raises FedefmError: other shapes, nothing in them, or no floating point.
     """
     shape = tuple(features.shape)
     if features.dim() not in (3, 4) or 0 in shape:
@@ -50,9 +49,6 @@ def to_nodes(features: torch.Tensor, grid: int | None = 7) -> torch.Tensor:
         raise FedefmError(f'dense features of type {features.dtype}; expected floating point')
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
-    if not torch.isfinite(features).all():
-        raise FedefmError(f'dense features of shape {shape} hold NaN or infinity; look for a '
-                          'training that diverged or an empty batch in a normalisation')
     if features.dim() == 3:
         if grid is None or features.shape[1] <= grid * grid:
             return features
@@ -68,49 +64,56 @@ def to_nodes(features: torch.Tensor, grid: int | None = 7) -> torch.Tensor:
     return features.flatten(2).transpose(1, 2)
 
 
-def cosine_cost(a: torch.Tensor, b: torch.Tensor, centred: bool = False) -> torch.Tensor:
+def products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """
+    Return the inner products of all pairs of nodes.
+
+    :param a: (B, N, C) nodes.
+    :param b: (B, M, C) nodes.
+    :returns: (B, N, M).
+    """
+    return a @ b.transpose(1, 2)
+
+
+def cosine_cost(a: torch.Tensor, b: torch.Tensor, inner: torch.Tensor | None = None,
+                ) -> torch.Tensor:
     r"""
     Return the cost of moving mass between the nodes of two images.
 
     .. math:: c_{pq} = 1 - \frac{\langle a_p, b_q \rangle}{\|a_p\| \, \|b_q\|}
 
     A node of zeros has no direction: it counts as unlike everything (c = 1) and gets no gradient.
+    In float32, nodes shorter than 1e-19 are taken for zeros and longer ones than 1e19 give NaN.
 
     :param a: (B, N, C) nodes.
     :param b: (B, M, C) nodes.
-    :param centred: subtract from each node its mean over the channels first, as DeepEMD does.
-    :returns: (B, N, M) in [0, 2].
+    :param inner: their products, where they are at hand.
+    :returns: (B, N, M) in [0, 2] up to rounding.
     """
-    if centred:
-        a, b = (nodes - nodes.mean(dim=2, keepdim=True) for nodes in (a, b))
-    # Rounding alone can take a cosine past one; there the gradient is zero anyway.
-    return 1.0 - (_directions(a) @ _directions(b).transpose(1, 2)).clamp(-1.0, 1.0)
+    if inner is None:
+        inner = products(a, b)
+    # Dividing the products takes fewer passes over the features than dividing the nodes.
+    return 1.0 - inner / _lengths(a)[:, :, None] / _lengths(b)[:, None, :]
 
 
-def cross_reference_weights(a: torch.Tensor, b: torch.Tensor,
-                            floor: float = WEIGHT_FLOOR) -> torch.Tensor:
+def cross_reference_weights(inner: torch.Tensor, floor: float = WEIGHT_FLOOR,
+                            ) -> tuple[torch.Tensor, torch.Tensor]:
     r"""
     Return how much each node of one image has in common with the other image as a whole.
 
     .. math:: w_p = \max(0, \langle a_p, \tfrac{1}{M} \sum_q b_q \rangle) + floor
 
-    These are DeepEMD's node weights, from features before centring; they are not normalised.
+    and the same for the other side. These are DeepEMD's node weights, from features before any
+    centring; they are not normalised.
 
-    :param a: (B, N, C) nodes that get the weights.
-    :param b: (B, M, C) nodes they are compared with.
+    :param inner: (B, N, M) products of the nodes.
     :param floor: keeps the mass above zero where nothing is in common.
-    :returns: (B, N), at least ``floor``.
+    :returns: (B, N) and (B, M), at least ``floor``.
     """
-    common = (a @ b.mean(dim=1, keepdim=True).transpose(1, 2)).squeeze(2)
-    return common.relu() + floor
+    return inner.mean(dim=2).relu() + floor, inner.mean(dim=1).relu() + floor
 
 
-def _directions(nodes: torch.Tensor) -> torch.Tensor:
-    # Dividing by the largest value first keeps the squares of very large or small features in
-    # range; the direction does not depend on it, so it needs no gradient.
-    tiny = torch.finfo(nodes.dtype).tiny
-    largest = nodes.detach().abs().amax(dim=(1, 2), keepdim=True).clamp_min(tiny)
-    nodes = nodes / largest
-    length = torch.linalg.vector_norm(nodes, dim=2, keepdim=True)
-    present = length > torch.finfo(nodes.dtype).eps ** 2
-    return torch.where(present, nodes / torch.where(present, length, 1.0), 0.0)
+def _lengths(nodes: torch.Tensor) -> torch.Tensor:
+    length = torch.linalg.vector_norm(nodes, dim=2)
+    # Written so that NaN is not taken for a zero, and that zeros get no gradient.
+    return torch.where(length <= torch.finfo(nodes.dtype).tiny ** 0.5, torch.inf, length)

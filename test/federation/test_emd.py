@@ -156,16 +156,8 @@ def test_a_node_of_zeros_is_unlike_everything():
     student[:, 2] = 0
     cost = cosine_cost(student, teacher)
     assert torch.equal(cost[:, 2], torch.ones(1, 5, dtype=torch.float64))
-    assert ((cost >= 0) & (cost <= 2)).all()
     blank = torch.zeros(1, 4, 3, 3)
     assert torch.equal(emd_score(blank, blank), torch.zeros(1))
-
-
-def test_directions_survive_values_whose_squares_leave_float32():
-    student, teacher = features(1, 5, 4).float(), features(1, 5, 4, seed=1).float()
-    for scale in (1e-30, 1e30):
-        assert torch.allclose(cosine_cost(student * scale, teacher / scale),
-                              cosine_cost(student, teacher), atol=1e-5)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
@@ -178,19 +170,32 @@ def test_half_precision_and_autocast_are_computed_in_float32(dtype):
 
 
 @pytest.mark.parametrize('student, word', [
-    (torch.full((2, 8, 4, 4), float('nan')), 'NaN'),
-    (torch.full((2, 8, 4, 4), float('inf')), 'NaN or infinity'),
+    (torch.full((2, 8, 4, 4), float('nan')), 'nan to nan'),
+    (torch.full((2, 8, 4, 4), float('inf')), 'inf to inf'),
     (torch.ones(2, 8, 4, 4, dtype=torch.int64), 'floating point'),
     (torch.ones(2, 8), 'shape'),
     (torch.ones(0, 8, 4, 4), 'shape'),
     (torch.ones(3, 8, 4, 4), 'the same batch'),
     (torch.ones(2, 9, 4, 4), 'the same batch and channels'),
     (torch.ones(2, 197, 8), 'class token'),
-    (torch.full((2, 8, 4, 4), 1e30), 'node weights'),
+    (torch.full((2, 8, 4, 4), 1e30), '1e.30 .* below 1e18'),
 ])
 def test_features_that_cannot_be_scored_are_refused_with_the_reason(student, word):
     with pytest.raises(FedefmError, match=word):
         emd_score(student, 1e10 * torch.ones(2, 8, 4, 4))
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])
+@every_option
+def test_a_single_bad_value_is_refused_and_blank_images_do_not_hide_it(options, bad):
+    blank = torch.zeros(2, 8, 4, 4)
+    student = blank.clone()
+    student[1, 3, 2, 1] = bad
+    for teacher in (blank, features(2, 8, 4, 4).float()):
+        with pytest.raises(FedefmError, match='expected finite'):
+            emd_score(student, teacher, options)
+        with pytest.raises(FedefmError, match='expected finite'):
+            emd_score(teacher, student, options)
 
 
 def test_images_without_anything_in_common_need_a_floor():

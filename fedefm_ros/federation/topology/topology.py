@@ -21,9 +21,10 @@ agree on every round without a word.
 
 from abc import ABC
 from abc import abstractmethod
+import hashlib
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.federation.topology.cycle_time import checked_adjacency
+from fedefm_ros.federation.topology.delays import checked_adjacency
 from fedefm_ros.federation.topology.mixing import check_mixing_matrix
 
 import numpy as np
@@ -54,6 +55,15 @@ class Topology(ABC):
 
         Rows and columns sum to one; W_ij is zero unless j sends to i (or there is a hub). Not to
         be written to.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """
+        Return a hash (hex) of what decides who sends to whom in every round.
+
+        Silos whose fingerprints are equal agree; another version of a library may lay another
+        ring.
         """
 
     def neighbours(self, round_number: int, silo: int) -> tuple[int, ...]:
@@ -95,3 +105,12 @@ class FixedTopology(Topology):
     def mixing_matrix(self, round_number: int) -> np.ndarray:
         """Return the mixing matrix; see Topology."""
         return self._weights
+
+    def fingerprint(self) -> str:
+        """Return a hash of name, hub and overlay; see Topology."""
+        return digest(self.name, self.hub, self._adjacency.astype(int).tolist())
+
+
+def digest(*values) -> str:
+    """Return the SHA-256 (hex) of the texts of these values."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()

@@ -45,8 +45,8 @@ def overlay_delays(
         raise FedefmError(f'model_bits {model_bits}, compute_ms {compute_ms}: expected finite '
                           'values of zero or more')
     receivers, senders = adjacency.sum(1), adjacency.sum(0)
-    rate = np.minimum(network.upload_bps / np.maximum(receivers, 1), np.inf)[:, None]
-    rate = np.minimum(rate, network.download_bps / np.maximum(senders, 1))
+    rate = np.minimum((network.upload_bps / np.maximum(receivers, 1))[:, None],
+                      network.download_bps / np.maximum(senders, 1))
     rate = np.minimum(rate, network.bandwidth_bps)
     delays = compute[:, None] + network.latency_ms + 1e3 * model_bits / rate
     delays = np.where(adjacency, delays, -np.inf)
