@@ -162,7 +162,7 @@ def random_entry(rng: np.random.Generator, size: int) -> tuple[np.ndarray, float
 def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
                     contrast: float = 1.0) -> Device:
     """Return a random guide, diagnostic or micro catheter that enters a square image."""
-    role = rng.choice(('guide', 'diagnostic', 'micro'), p=(0.45, 0.42, 0.13))
+    role = rng.choice(('guide', 'diagnostic', 'micro'), p=(0.49, 0.46, 0.05))
     french = {'guide': rng.uniform(5, 8.2), 'diagnostic': rng.uniform(4, 6.2),
               'micro': rng.uniform(1.9, 3.0)}[role]
     radius = max(0.5 * french * FRENCH_MM / spacing_mm, 1.1)

@@ -1,0 +1,35 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Simulated samples."""
+
+from fedefm_ros.learning.simulated import SimulatedFrames
+
+import torch
+
+
+def test_a_sample_is_the_same_whenever_it_is_asked_for():
+    frames = SimulatedFrames(9, seed=5, crop=128, size=256)
+    late = SimulatedFrames(9, seed=5, crop=128, size=256, first=4)
+    image, mask = frames[5]
+    again, mask_again = late[1]
+    assert torch.equal(image, again) and torch.equal(mask, mask_again)
+    assert len(late) == 5
+
+
+def test_a_sample_is_what_the_network_takes():
+    image, mask = SimulatedFrames(3, seed=5, crop=96, size=256)[0]
+    assert image.shape == (1, 96, 96) and image.dtype == torch.float32
+    assert mask.shape == (96, 96) and mask.dtype == torch.int64
+    assert -0.5 <= float(image.min()) and float(image.max()) <= 1.5

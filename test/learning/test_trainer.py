@@ -1,0 +1,91 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Training: learns, goes on after a stop with the same result, refuses to diverge."""
+
+from dataclasses import replace
+import json
+
+from fedefm_ros.backbones.checkpoint import load_checkpoint
+from fedefm_ros.backbones.registry import create
+from fedefm_ros.learning.losses import cross_entropy_and_dice
+from fedefm_ros.learning.trainer import Trainer
+from fedefm_ros.learning.trainer import TrainingPlan
+
+import pytest
+import torch
+
+SMALL = {'widths': (8, 16), 'full': 4, 'encoder_convs': 1, 'decoder_convs': 1}
+PLAN = TrainingPlan(steps=4, batch=2, crop=64, validation_frames=1, warmup_steps=1)
+
+
+def trainer(folder, plan=PLAN):
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    return Trainer(create('compact', **SMALL), plan, folder, workers=0)
+
+
+def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    whole = trainer(tmp_path / 'whole')
+    whole.run(check_every=100)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(step, loss):
+        if step == 3:
+            raise Stopped
+
+    first = trainer(tmp_path / 'parts')
+    with pytest.raises(Stopped):
+        first.run(stop, check_every=2)
+    second = trainer(tmp_path / 'parts')
+    assert second.step == 2
+    second.run(check_every=100)
+    for a, b in zip(whole.average.state_dict().values(), second.average.state_dict().values()):
+        assert torch.equal(a, b)
+    log = (tmp_path / 'parts' / 'log.jsonl').read_text().splitlines()
+    assert [json.loads(line)['step'] for line in log] == [2, 4]
+
+
+def test_the_loss_falls_when_a_sample_is_repeated():
+    torch.manual_seed(0)
+    network = create('compact', **SMALL)
+    image = torch.rand(2, 1, 64, 64)
+    target = (image[:, 0] < 0.2).long()
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        loss = cross_entropy_and_dice(network(image), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_result_is_a_checkpoint_with_its_provenance(tmp_path):
+    torch.manual_seed(0)
+    run = Trainer(create('compact'), replace(PLAN, steps=1), tmp_path, workers=0)
+    run.export(tmp_path / 'model.safetensors', 'compact', {'dice_catheter': 0.5})
+    checkpoint = load_checkpoint(tmp_path / 'model.safetensors')
+    assert checkpoint.spec.provenance['plan']['seed'] == PLAN.seed
+    assert checkpoint.spec.provenance['validation'] == {'dice_catheter': 0.5}
+
+
+def test_the_learning_rate_warms_up_stays_and_falls():
+    plan = TrainingPlan(steps=100, warmup_steps=10, decay_share=0.5, learning_rate=1.0)
+    rates = [plan.learning_rate_at(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[10] == rates[49] == 1.0
+    assert all(a > b for a, b in zip(rates[51:], rates[52:])) and rates[-1] < 0.02
