@@ -27,5 +27,6 @@ setup(
     packages=find_packages(include=['fedefm_ros', 'fedefm_ros.*'])
     + [f'fedefm_ros.share.{folder}' for folder in DATA],
     package_dir={f'fedefm_ros.share.{folder}': folder for folder in DATA},
-    package_data={f'fedefm_ros.share.{folder}': ['*'] for folder in DATA},
+    package_data={'fedefm_ros.federation.topology': ['data/*.json'],
+                  **{f'fedefm_ros.share.{folder}': ['*'] for folder in DATA}},
 )

@@ -156,7 +156,7 @@ class Matcha(Topology):
 
 def _uniform(*values: int) -> float:
     """Return a number in [0, 1) that depends on these integers only."""
-    return int(digest(*values)[:14], 16) / 2 ** 56
+    return int(digest(*map(int, values))[:14], 16) / 2 ** 56
 
 
 def _check_budget(budget: float) -> None:

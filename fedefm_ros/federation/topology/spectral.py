@@ -54,8 +54,8 @@ def minimise_bound(
     """
     Return weights w (M,) and the scalar s for which direction s is least, within the tolerance.
 
-    matchings: M arrays (k, 2) int of links between nodes 0 to count - 1 (any sets of
-    links that have none in common); L(w) = sum_m w_m L_m is their weighted Laplacian. Subject to the bounds and to
+    matchings: M arrays (k, 2) int of links between nodes 0 to count - 1 (any sets of links will
+    do); L(w) = sum_m w_m L_m is their weighted Laplacian. Subject to the bounds and to
     rows (c, M) @ w <= limits (c,). start (M + 1,): weights and s strictly inside.
 
     The barrier method (Boyd and Vandenberghe, Convex Optimization, 2004, section 11.3): Newton's
