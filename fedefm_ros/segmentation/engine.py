@@ -22,7 +22,8 @@ import threading
 import time
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.segmentation.geometry import extract_instruments
+from fedefm_ros.segmentation.field import find_field
+from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.geometry import GeometryParameters
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.postprocess import remove_specks
@@ -74,6 +75,8 @@ class RawSegmentation:
     """Wall time of the network alone."""
     total_ms: float
     """Wall time of all of ``infer``."""
+    image: np.ndarray
+    """What it was made from, not copied: its collimated field tells entries from tips."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class SegmentationEngine:
         labels = remove_specks(labels, probability, self.specks)
         mask, probability = restore(labels, probability, prepared.box)
         return RawSegmentation(mask, probability, active.info.model_id, 1e3 * inference,
-                               1e3 * (time.perf_counter() - start))
+                               1e3 * (time.perf_counter() - start), image)
 
     def instruments(self, raw: RawSegmentation, spacing_mm: tuple[float, float] | None = None, *,
                     previous: tuple[Instrument, ...] = ()) -> tuple[Instrument, ...]:
@@ -152,8 +155,9 @@ class SegmentationEngine:
         :param spacing_mm: pixel pitch at the patient (row, column) in millimetres.
         :param previous: those of the frame before, which settle doubtful tips.
         """
-        return extract_instruments(raw.mask, raw.probability, spacing_mm=spacing_mm,
-                                   parameters=self.geometry, previous=previous)
+        return analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
+                       parameters=self.geometry, previous=previous,
+                       field_of_view=find_field(raw.image)).instruments
 
     def load(self, model: str | Path) -> EngineInfo:
         """
