@@ -42,12 +42,11 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx, args):
         name, _, rest = super().resolve_command(ctx, args)
-        stem = name.replace('-', '_')
-        module = importlib.import_module(f'fedefm_ros.commands.{stem}')
+        module = importlib.import_module(f'fedefm_ros.commands.{name}')
         command_app = getattr(module, 'app', None)
         if command_app is None:
             command_app = typer.Typer(add_completion=False)
-            command_app.command()(getattr(module, stem))
+            command_app.command()(getattr(module, name))
         return name, typer.main.get_command(command_app), rest
 
     def invoke(self, ctx):

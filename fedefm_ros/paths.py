@@ -41,10 +41,10 @@ def share_dir() -> Path:
     prefixes = [parent / 'share' / PACKAGE for parent in package.parents]
     candidates = [checkout(), package / 'share', *prefixes]
     for folder in candidates:
-        if folder and (folder / 'models').is_dir() and (folder / 'config').is_dir():
+        if folder and (folder / 'config').is_dir():
             return folder
     raise FedefmError(
-        f'no models/ and config/ found for the package in {package}; expected them in '
+        f'no config/ found for the package in {package}; expected it in '
         f'share/{PACKAGE} of the same install: install the package again')
 
 

@@ -17,7 +17,8 @@ One module a command: train.py here is `fedefm train` and `./run train`.
 
 A command's module defines a function of its own name (for typer: annotated parameters, help in
 the docstring) or, where there are sub-commands, `app`, a typer.Typer. It is imported only when the
-command is called. Other modules here are helpers. Nothing is registered anywhere else.
+command is called. Other modules here are helpers, and those with an underscore in their name are
+sub-commands (bench_emd.py belongs to bench.py). Nothing is registered anywhere else.
 """
 
 import ast
@@ -32,12 +33,14 @@ def summaries(folder: Path = Path(__file__).parent) -> dict[str, str]:
     list the commands before anything is installed.
     """
     found = {}
-    for path in sorted(folder.glob('*.py')):
+    for path in sorted(folder.glob('[!_]*.py')):
+        if '_' in path.stem:
+            continue
         module = ast.parse(path.read_text(encoding='utf-8'))
         for node in module.body:
             function = isinstance(node, ast.FunctionDef) and node.name == path.stem
             application = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'app'
             if function or application:
                 docstring = ast.get_docstring(node if function else module) or ''
-                found[path.stem.replace('_', '-')] = docstring.partition('\n')[0]
+                found[path.stem] = docstring.partition('\n')[0]
     return found

@@ -14,11 +14,13 @@
 
 """Measure the budgets: latency, transport, EMD and more, as ratios within one run."""
 
+from fedefm_ros.commands import bench_emd
 from fedefm_ros.commands import bench_latency
 from fedefm_ros.commands import bench_transport
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.command('emd')(bench_emd.bench_emd)
 app.command('latency')(bench_latency.latency)
 app.command('transport')(bench_transport.transport)
