@@ -79,8 +79,7 @@ def orient(stretches: list[Stretch], shape: tuple[int, int], border: float,
         if tip is None:
             tip = _tip_from_fragment(stretch, [item.line for item, _ in done], 20.0 * border)
         if tip is None and stretch.kind == labels.GUIDEWIRE:
-            tip = _tip_away_from([item.line.points[-1] for item, visible in done
-                                  if visible and item.kind == labels.CATHETER], stretch)
+            tip = _tip_away_from(_long_catheter_tips(done), stretch)
         if tip is None:
             gaps = [_edge_distance(stretch.line.points[end], shape) for end in (0, -1)]
             tip = int(gaps[1] >= gaps[0])
@@ -167,12 +166,25 @@ def _tip_from_fragment(stretch: Stretch, others: list[Line], reach: float) -> in
     return None if best is None else best[1]
 
 
+def _long_catheter_tips(done: list[tuple[Stretch, bool]]) -> list[np.ndarray]:
+    """Return the tips that wires may come out of; short pieces of catheter are doubtful."""
+    seen = [item.line.points for item, visible in done
+            if visible and item.kind == labels.CATHETER]
+    longest = max((len(points) for points in seen), default=0)
+    return [points[-1] for points in seen if 2 * len(points) >= longest]
+
+
 def _tip_away_from(tips: list[np.ndarray], stretch: Stretch) -> int | None:
-    """Return the end that is much farther from the nearest of the catheters' tips."""
+    """
+    Return the end that is clearly farther from the nearest of the catheters' tips.
+
+    Clearly: by half of the distance between the ends, so that the piece leads away rather than
+    past.
+    """
     if not tips:
         return None
     ends = stretch.line.points[[0, -1]]
     near = np.linalg.norm(np.array(tips)[:, None] - ends, axis=2).min(axis=0)
-    if min(near) > 0.7 * max(near):
+    if abs(near[1] - near[0]) < 0.5 * float(np.linalg.norm(ends[1] - ends[0])):
         return None
     return int(near[1] > near[0])
