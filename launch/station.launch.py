@@ -155,7 +155,9 @@ def _node(context: LaunchContext, process: station.StationProcess,
         package=PACKAGE, executable=process.executable, name=process.name,
         namespace=LaunchConfiguration('namespace'), parameters=parameters,
         ros_arguments=['--log-level', LaunchConfiguration('log_level')], output='screen',
-        respawn=LaunchConfiguration('respawn'), respawn_delay=1.0)
+        respawn=LaunchConfiguration('respawn'), respawn_delay=1.0,
+        # A node ends itself after 8 s at the latest.
+        sigterm_timeout='10')
 
 
 def _bring_up(context: LaunchContext, node: LifecycleNode, before: LifecycleNode | None) -> None:

@@ -20,7 +20,6 @@ import re
 
 from diagnostic_msgs.msg import DiagnosticArray
 
-from fedefm_ros.backbones import ModelSpec, registry, save_checkpoint
 from fedefm_ros.nodes.fluoroscopy_source import FluoroscopyNode
 from fedefm_ros.nodes.segmentation import SegmentationNode
 
@@ -36,12 +35,10 @@ IMAGE = 'sensor_msgs/msg/Image'
 
 
 @pytest.fixture(scope='module')
-def published(tmp_path_factory):
+def published(line_model):
     """Return what a configured station publishes: topic -> (type, reliability), and statuses."""
-    model = tmp_path_factory.mktemp('model') / 'untrained.safetensors'
-    save_checkpoint(model, registry.create('compact'), ModelSpec('compact', input_size=128))
-    rclpy.init(args=['--ros-args', '-r', '__ns:=/station', '-p', f'model:={model}',
-                     '-p', 'runtime:=torch', '-p', 'size:=128'])
+    rclpy.init(args=['--ros-args', '-r', '__ns:=/station', '-p', f'model:={line_model}',
+                     '-p', 'runtime:=openvino', '-p', 'size:=128'])
     topics, statuses = {}, {}
     nodes = [FluoroscopyNode(), SegmentationNode()]
     listener = rclpy.create_node('listener')

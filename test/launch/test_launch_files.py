@@ -22,7 +22,6 @@ import subprocess
 import time
 
 from fedefm_ros import station
-from fedefm_ros.backbones import ModelSpec, registry, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.nodes.bring_up import ACTIVE, LifecycleClient
 from fedefm_ros.nodes.session import spinning
@@ -144,17 +143,12 @@ class Launched:
 
 
 @pytest.fixture
-def station_arguments(tmp_path):
-    """Return arguments for a small, quick station: 128 x 128 pixels, an untrained network."""
-    import torch
-    # The same weights each time: the node exports a network once and keeps the graph.
-    torch.manual_seed(0)
-    save_checkpoint(tmp_path / 'untrained.safetensors', registry.create('compact'),
-                    ModelSpec('compact', input_size=128))
+def station_arguments(tmp_path, line_model):
+    """Return arguments for a small, quick station: 128 x 128 pixels, a network of one layer."""
     (tmp_path / 'small.yaml').write_text(
         '/**/fluoroscopy:\n  ros__parameters:\n    size: 128\n    rate: 3.0\n')
-    return [f'model:={tmp_path}/untrained.safetensors', f'params_file:={tmp_path}/small.yaml',
-            'rate:=10', 'threads:=1', 'runtime:=openvino']
+    return [f'model:={line_model}', f'params_file:={tmp_path}/small.yaml', 'rate:=10',
+            'threads:=1', 'runtime:=openvino']
 
 
 @pytest.fixture
@@ -162,11 +156,7 @@ def launched(tmp_path, monkeypatch, station_arguments):
     """Yield a launched station and a receiver; both have ended afterwards."""
     if not shutil.which('ros2'):
         pytest.skip('there is no ros2 on the PATH (it comes with a ROS 2 distribution)')
-    # The receiver needs the same transports as the nodes; launch has to find them itself.
-    own = station.dds_environment()
-    with spinning(_receiver_with(monkeypatch, own)) as receiver:
-        for name in own:
-            monkeypatch.delenv(name)
+    with spinning(Receiver) as receiver:
         monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
         running = Launched(tmp_path / 'launch.log', station_arguments)
         family = psutil.Process(running.process.pid)
@@ -177,19 +167,13 @@ def launched(tmp_path, monkeypatch, station_arguments):
                 children = family.children(recursive=True)
                 running.process.send_signal(signal.SIGINT)
                 try:
-                    running.process.wait(20.0)
+                    running.process.wait(60.0)
                 except subprocess.TimeoutExpired:
                     os.killpg(running.process.pid, signal.SIGKILL)
                 for child in children:
                     if child.is_running():
                         child.kill()
             running.process.wait()
-
-
-def _receiver_with(monkeypatch, variables):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    return Receiver
 
 
 @pytest.mark.timeout(400)
@@ -203,7 +187,7 @@ def test_masks_arrive_from_the_first_frame_on_and_ctrl_c_ends_everything(launche
     children = psutil.Process(running.process.pid).children(recursive=True)
     assert len(children) >= 2
     running.process.send_signal(signal.SIGINT)
-    running.process.wait(30.0)
+    running.process.wait(60.0)
     assert not [child for child in children if child.is_running()]
     assert running.output.count('process has finished cleanly') == 2, running.output
 
