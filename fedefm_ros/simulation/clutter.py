@@ -138,13 +138,14 @@ def add_patient_clutter(rng: np.random.Generator, fixed: np.ndarray, moving: np.
                         scale: float, density: float = 1.0) -> None:
     """Add, each with its own chance, what lies in and on a patient; in place."""
     for chance, layer, add in (
-            (0.16, fixed, _leads), (0.08, fixed, _sternal_wires), (0.1, fixed, _clips),
-            (0.04, moving, _pacemaker)):
+            (0.1, fixed, _leads), (0.06, fixed, _sternal_wires), (0.08, fixed, _clips),
+            (0.03, moving, _pacemaker)):
         if rng.random() < chance * density:
             add(rng, layer, scale)
-    if rng.random() < 0.33:
-        strength = float(np.exp(rng.uniform(np.log(0.06), np.log(0.7))))
-        for _ in range(rng.integers(1, 4)):
+    if rng.random() < 0.2 * density:
+        # From the last of a bolus to arteries that are as black as a wire.
+        strength = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
+        for _ in range(rng.integers(1, 3)):
             add_vessel_tree(rng, moving, scale, strength)
 
 

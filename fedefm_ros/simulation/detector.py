@@ -37,7 +37,7 @@ class XrayChain:
     blur_px: float
     """Standard deviation of the focal spot and detector blur in pixels."""
     photons: float
-    """Mean photons a pixel: the dose; 100 (low-dose fluoroscopy) to 30,000 (exposure)."""
+    """Mean photons a pixel: the dose; 300 (low-dose fluoroscopy) to 30,000 (exposure)."""
     grain_px: float
     """Correlation length of the noise in pixels (phosphor, interpolation), 0 to 1.2."""
     lag: float
@@ -80,7 +80,7 @@ def random_field(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray
 def random_chain(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> XrayChain:
     """Return the settings of a random acquisition of a kind of scene."""
     clean = kind == 'simulation'
-    dose = {'simulation': (3e3, 1e5), 'phantom': (4e2, 3e4)}.get(kind, (9e1, 2e4))
+    dose = {'simulation': (3e3, 1e5), 'phantom': (8e2, 3e4)}.get(kind, (3e2, 2e4))
     black = rng.uniform(0.0, 0.35)
     return XrayChain(
         scatter=rng.uniform(0.0, 0.3 if clean else 1.2),

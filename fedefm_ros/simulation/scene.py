@@ -142,16 +142,16 @@ def _bright_enough(device, chain):
     Return the device, made denser where the acquisition would bury it in noise.
 
     An operator who cannot see the wire turns the dose up; a label on what nobody can see would
-    only teach guessing. The limit is a contrast of about one standard deviation of the noise a
-    pixel, at which an eye that follows the line still finds it.
+    only teach guessing. The limit is a contrast of about two standard deviations of the noise a
+    pixel, at which an eye finds the line at a glance.
     """
     blurred = 2.0 * device.radius_px / (2.0 * device.radius_px + 2.0 * chain.blur_px)
     seen = min(device.attenuation, device.attenuation * device.tip_factor) + device.filling
     contrast = seen * blurred / (1.0 + chain.scatter) * np.sqrt(chain.photons)
-    wanted = 1.3 if device.radius_px < 2.0 else 1.0
+    wanted = 2.2 if device.radius_px < 2.0 else 1.6
     if contrast >= wanted:
         return device
-    return replace(device, attenuation=device.attenuation * wanted / max(contrast, 0.05))
+    return replace(device, attenuation=device.attenuation * min(wanted / contrast, 20.0))
 
 
 def _random_devices(rng, kind, size, spacing_mm, count):
