@@ -103,22 +103,23 @@ class Matcha(Topology):
     A random choice of matchings each round, the same for all who know graph, budget and seed.
 
     adjacency (N, N) bool: the graph, taken as undirected; budget in (0, 1]: the share of matchings
-    used in the mean round. Attributes: matchings (tuple of (k, 2) int), probabilities (M,), alpha,
-    rate. Raises FedefmError if the graph is not connected.
+    used in the mean round. Attributes: matchings (tuple of (k, 2) int), probabilities (M,), alpha.
+    Raises FedefmError if the graph is not connected.
     """
 
     def __init__(self, name: str, adjacency: np.ndarray, budget: float = 0.5, seed: int = 0):
-        super().__init__(name, len(adjacency))
+        count = len(adjacency)
         _check_budget(budget)
         if np.linalg.eigvalsh(laplacian(adjacency))[1] < 1e-9:
             raise FedefmError(f'{name}: the graph falls into parts that never hear of one '
                               'another; expected one that connects all silos')
         self.budget, self.seed = budget, seed
-        self.matchings = decompose(links_of(adjacency), self.count)
-        self._laplacians = matching_laplacians(self.matchings, self.count)
+        self.matchings = decompose(links_of(adjacency), count)
+        self._laplacians = matching_laplacians(self.matchings, count)
         self.probabilities = np.round(
-            activation_probabilities(self.matchings, self.count, budget), _DIGITS)
-        alpha, self.rate = mixing_weight(self._laplacians, self.probabilities)
+            activation_probabilities(self.matchings, count, budget), _DIGITS)
+        alpha, rate = mixing_weight(self._laplacians, self.probabilities)
+        super().__init__(name, count, rate)
         self.alpha = round(alpha, _DIGITS)
 
     def active(self, round_number: int) -> np.ndarray:

@@ -102,8 +102,9 @@ def bottleneck_tree_overlay(
         if max(degree for _, degree in tree.degree) < delta:
             # The bound no longer binds: larger ones give the same tree.
             break
-    return min(candidates, key=lambda overlay: overlay_cycle_time(
-        overlay, network, model_bits, compute_ms))
+    # Of equally fast ones the least bounded, whose silos are fewer steps apart.
+    return min(reversed(candidates), key=lambda overlay: round(
+        overlay_cycle_time(overlay, network, model_bits, compute_ms), 9))
 
 
 def _delay_graph(network, model_bits, compute_ms) -> nx.Graph:

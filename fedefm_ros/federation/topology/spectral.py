@@ -162,10 +162,11 @@ class _Problem:
         slopes = np.add.reduceat(differences[links, first] - differences[links, second], starts)
         mixed = np.add.reduceat((differences ** 2).sum(1), starts)
         curvatures = np.empty((len(starts), len(starts)))
-        for row, start, stop in zip(curvatures, starts, self._stops):
+        for m, (start, stop) in enumerate(zip(starts, self._stops)):
             block = differences[start:stop]
-            across = block[:, first] - block[:, second]
-            row[:] = np.add.reduceat((across ** 2).sum(0), starts)
+            across = block[:, first[start:]] - block[:, second[start:]]
+            sums = np.add.reduceat((across ** 2).sum(0), starts[m:] - start)
+            curvatures[m, m:] = curvatures[m:, m] = sums
         return slopes, curvatures, mixed
 
     def _matrices(self, x: np.ndarray):

@@ -26,6 +26,7 @@ import hashlib
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.topology.delays import checked_adjacency
 from fedefm_ros.federation.topology.mixing import check_mixing_matrix
+from fedefm_ros.federation.topology.mixing import mixing_rate
 
 import numpy as np
 
@@ -37,11 +38,16 @@ class Topology(ABC):
     Silos are 0 to N - 1 in the order of the network, rounds 0, 1, 2, ... A topology with a hub is
     client-server: all models go to the hub, its mean goes back, and the mixing matrix is what
     each silo has after both. Without a hub, silos mix with their neighbours.
+
+    Attributes: name, count (N), hub (a silo or None) and rate: the factor by which the models'
+    mean squared distance to their mean shrinks in a round at least, for random topologies in
+    expectation.
     """
 
-    def __init__(self, name: str, count: int, hub: int | None = None):
+    def __init__(self, name: str, count: int, rate: float, hub: int | None = None):
         self.name = name
         self.count = count
+        self.rate = rate
         self.hub = hub
 
     @abstractmethod
@@ -78,6 +84,10 @@ class Topology(ABC):
         """Return how many models are sent in this round, all silos together."""
         return int(self.adjacency(round_number).sum())
 
+    def mean_transfers(self, rounds: int) -> float:
+        """Return the models sent in a round, the mean of the first so many."""
+        return float(np.mean([self.transfers(k) for k in range(rounds)]))
+
     def _known(self, silo: int) -> int:
         if not 0 <= silo < self.count:
             raise FedefmError(f'silo {silo} in topology {self.name}; expected 0 to '
@@ -90,11 +100,10 @@ class FixedTopology(Topology):
 
     def __init__(self, name: str, adjacency: np.ndarray, weights: np.ndarray,
                  hub: int | None = None):
-        super().__init__(name, len(weights), hub)
-        self._adjacency = checked_adjacency(adjacency, len(weights)).copy()
-        self._weights = np.array(weights, float)
-        check_mixing_matrix(self._weights, None if hub is not None else self._adjacency,
-                            nonnegative=False)
+        adjacency = checked_adjacency(adjacency, len(weights))
+        check_mixing_matrix(weights, None if hub is not None else adjacency, nonnegative=False)
+        super().__init__(name, len(weights), mixing_rate(weights) ** 2, hub)
+        self._adjacency, self._weights = adjacency.copy(), np.array(weights, float)
         for values in (self._adjacency, self._weights):
             values.flags.writeable = False
 
