@@ -1,0 +1,87 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The demo and the benchmarks as a user runs them: real processes, real DDS, real files."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import pytest
+from rosbags.highlevel import AnyReader
+
+
+@pytest.fixture
+def model(models):
+    return models['lines']
+
+
+def fedefm(*arguments, **options):
+    return subprocess.run([sys.executable, '-m', 'fedefm_ros.cli', *map(str, arguments)],
+                          capture_output=True, text=True, timeout=180, **options)
+
+
+def test_the_demo_accounts_for_every_frame_and_leaves_pictures_and_a_bag(tmp_path, model):
+    run = fedefm('demo', 'simulator:phantom', '--seconds', 4, '--headless', '--model', model,
+                 '--size', 256, '-o', tmp_path / 'out', '--json', tmp_path / 'demo.json',
+                 '--record', tmp_path / 'bag')
+    assert run.returncode == 0, run.stderr + run.stdout
+    told = json.loads((tmp_path / 'demo.json').read_text())
+    assert told['masks_received'] > 10
+    assert told['frames_published'] == (
+        told['masks_received'] + told['lost'] + told['skipped'] + told['refused'])
+    assert told['refused'] == 0
+    assert 0 < told['latency_ms']['p50'] <= told['latency_ms']['p99']
+    assert set(told['dice']) == {'catheter', 'guidewire'}
+    picture, = told['pictures']
+    assert cv2.imread(picture).std() > 5
+    with AnyReader([tmp_path / 'bag']) as bag:
+        counts = {c.topic: c.msgcount for c in bag.connections}
+    assert counts['/station/segmentation/mask'] >= told['masks_received']
+    assert counts['/station/fluoroscopy/image_raw'] > 10
+
+
+def test_the_demo_takes_real_dicom(tmp_path, model, shared_data):
+    run = fedefm('demo', shared_data / 'xa_human_a.dcm', '--seconds', 2, '--headless',
+                 '--model', model, '-o', tmp_path / 'out', '--json', tmp_path / 'demo.json')
+    assert run.returncode == 0, run.stderr + run.stdout
+    told = json.loads((tmp_path / 'demo.json').read_text())
+    assert told['masks_received'] > 5 and 'dice' not in told
+
+
+def test_the_demo_names_an_input_that_cannot_be_read(tmp_path):
+    (tmp_path / 'broken.dcm').write_bytes(b'\0' * 128 + b'DICM' + b'garbage')
+    run = fedefm('demo', tmp_path / 'broken.dcm', '--seconds', 1, cwd=tmp_path)
+    assert run.returncode == 1
+    assert 'broken.dcm' in run.stderr and 'Traceback' not in run.stderr
+
+
+def test_bench_latency_accounts_for_every_frame(tmp_path, model):
+    run = fedefm('bench', 'latency', '--sizes', 256, '--rate', 15, '--seconds', 3,
+                 '--repeats', 1, '--model', model, '--json', tmp_path / 'bench.json')
+    assert run.returncode == 0, run.stderr + run.stdout
+    row, = json.loads((tmp_path / 'bench.json').read_text())['rows']
+    assert row['frames_published'] == 45
+    assert row['masks_received'] + row['skipped'] + row['lost'] == 45
+    assert row['out_of_order'] == 0 and row['ratio_p50'] > 0
+
+
+def test_bench_transport_counts_what_arrives(tmp_path):
+    run = fedefm('bench', 'transport', '--sizes', 256, '--rates', 15, '--seconds', 2,
+                 '--no-plain', '--json', tmp_path / 'bench.json')
+    assert run.returncode == 0, run.stderr + run.stdout
+    rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
+    assert [row['qos'] for row in rows] == ['best effort', 'reliable']
+    assert all(row['received'] == row['published'] == 30 for row in rows)
