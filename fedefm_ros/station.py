@@ -61,10 +61,10 @@ def dds_environment(current: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     Return the variables that every process of a station needs beside the current ones.
 
-    ``config/fastdds.xml`` asks Fast DDS for its LARGE_DATA transports with buffers for 4 MB
-    frames. The same through FASTDDS_BUILTIN_TRANSPORTS would silently do nothing under
-    ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST. Whoever has chosen transports or another RMW keeps
-    them: the result is empty then.
+    ``config/fastdds.xml`` gives Fast DDS shared memory for large images; also under
+    ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, where FASTDDS_BUILTIN_TRANSPORTS would silently do
+    nothing, and visible to processes on the default transports, as LARGE_DATA would not be.
+    Whoever has chosen transports or another RMW keeps them: the result is empty then.
     """
     current = os.environ if current is None else current
     if _rmw(current) != 'rmw_fastrtps_cpp' or any(

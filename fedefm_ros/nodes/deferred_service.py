@@ -36,7 +36,8 @@ class DeferredService:
         """
         Create the service.
 
-        :param answer: gets request and response, returns the response; must not raise.
+        :param answer: gets request and response, returns the response. Where it raises,
+            that is logged and the response sent as it is.
         """
         self._node = node
         self._answer = answer
@@ -62,7 +63,11 @@ class DeferredService:
     def _work(self) -> None:
         while (entry := self._requests.get()) is not None:
             request, response, header = entry
-            done = self._answer(request, response)
+            try:
+                done = self._answer(request, response)
+            except Exception as error:  # the next request still wants an answer
+                self._node.get_logger().fatal(f'{type(error).__name__}: {error}')
+                done = response
             try:
                 self._send(done, header)
             except InvalidHandle:

@@ -161,9 +161,12 @@ class SegmentationNode(StationNode):
         except Exception as error:  # whatever a file does to a loader, the old model goes on
             response.message = f'{type(error).__name__}: {error}'
         response.model_id = engine.info.model_id if engine is not None else ''
-        log = self.get_logger()
-        (log.info if response.success else log.error)(
-            f'load_model {request.path!r}: {response.message}')
+        text = f'load_model {request.path!r}: {response.message}'
+        # Two calls: rclpy wants one severity from one line.
+        if response.success:
+            self.get_logger().info(text)
+        else:
+            self.get_logger().error(text)
         return response
 
     def _frames_status(self) -> Status:

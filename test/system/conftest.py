@@ -1,0 +1,77 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Models, pictures and processes that the system tests share."""
+
+import os
+
+import cv2
+
+from fedefm_ros.segmentation.runtimes import graph_of
+
+import numpy as np
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def models(tmp_path_factory):
+    """
+    Return small models by name: lines, swapped (labels exchanged), slow.
+
+    Their graphs are in the cache that the node processes use, so these need no torch.
+    """
+    from linenet import save_line_model
+    folder = tmp_path_factory.mktemp('models')
+    before = os.environ.get('XDG_CACHE_HOME')
+    os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
+    made = {name: save_line_model(folder / f'{name}.safetensors', **options)
+            for name, options in (('lines', {'size': 128}),
+                                  ('swapped', {'size': 128, 'swapped': True}),
+                                  ('slow', {'size': 1024}))}
+    for path in made.values():
+        graph_of(path)
+    yield made
+    if before is None:
+        del os.environ['XDG_CACHE_HOME']
+    else:
+        os.environ['XDG_CACHE_HOME'] = before
+
+
+@pytest.fixture(scope='session')
+def picture():
+    """Return (128, 128) uint8: a wide and a narrow dark line on grey."""
+    image = np.full((128, 128), 200, np.uint8)
+    cv2.line(image, (0, 40), (90, 40), 60, 7, cv2.LINE_AA)
+    cv2.line(image, (0, 100), (100, 90), 60, 2, cv2.LINE_AA)
+    return image
+
+
+@pytest.fixture(scope='session')
+def sequence(tmp_path_factory, picture):
+    """Return a folder of 30 numbered frames."""
+    folder = tmp_path_factory.mktemp('sequence')
+    for index in range(30):
+        cv2.imwrite(str(folder / f'{index:03}.png'), np.roll(picture, index, axis=0))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def harness(models, request, tmp_path_factory):
+    """Return processes and an observer in a namespace of their own, ended with the module."""
+    from harness import Harness
+    name = request.module.__name__.rpartition('.')[2]
+    made = Harness(name, tmp_path_factory.mktemp(name))
+    yield made
+    made.close()
