@@ -141,6 +141,9 @@ def _end(node: StationNode | None, executor: SingleThreadedExecutor | None) -> N
     # Fast DDS waits for ever for a peer on this machine that is stopped (a debugger, a hung
     # viewer). This ends the process then, with the place on stderr, and needs no Python thread.
     faulthandler.dump_traceback_later(_END_SECONDS, exit=True)
+    # A second Ctrl-C (the terminal's and launch's both come) must not kill what is ending: Python
+    # takes its own handlers away before it is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if node is not None and rclpy.ok():
         node.trigger_shutdown()
     if executor is not None:
