@@ -44,6 +44,8 @@ class StationNode(LifecycleNode):
     undo what was done, also when it was done only in part, and may be called twice.
     """
 
+    finalized = False
+
     def configure(self) -> None:
         """Load and make what is needed."""
 
@@ -84,6 +86,7 @@ class StationNode(LifecycleNode):
         """Stop and free everything, from whatever state."""
         self.deactivate()
         self.cleanup()
+        self.finalized = True
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -127,8 +130,7 @@ def run(make_node: Callable[[], StationNode], arguments: list[str] | None = None
             executor.spin_once(timeout_sec=0.2)
     except ExternalShutdownException:
         pass
-    except (FedefmError, ParameterException, rclpy.exceptions.InvalidParameterValueException,
-            rclpy.exceptions.InvalidParameterTypeException) as error:
+    except (FedefmError, ParameterException) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     finally:
@@ -144,7 +146,7 @@ def _end(node: StationNode | None, executor: SingleThreadedExecutor | None) -> N
     # A second Ctrl-C (the terminal's and launch's both come) must not kill what is ending: Python
     # takes its own handlers away before it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if node is not None and rclpy.ok():
+    if node is not None and rclpy.ok() and not node.finalized:
         node.trigger_shutdown()
     if executor is not None:
         executor.shutdown()
