@@ -77,6 +77,8 @@ class EmdOptions:
     gradient: str = 'detached'
     #: 'exact', 'entropic', or 'auto': exact but for many nodes on an accelerator.
     solver: str = 'auto'
+    #: Exact solver: threads across a batch of large problems; None for as many as torch has.
+    threads: int | None = None
     #: Entropic solver: weight of the entropy in units of the cost (which lies in [0, 2]).
     regularisation: float = 0.01
     #: Entropic solver: most iterations.
@@ -93,6 +95,8 @@ class EmdOptions:
             raise FedefmError(f'grid {self.grid}; expected at least 1, or None for no pooling')
         if not self.weight_floor >= 0:
             raise FedefmError(f'weight_floor {self.weight_floor}; expected at least 0')
+        if self.threads is not None and self.threads < 1:
+            raise FedefmError(f'threads {self.threads}; expected at least 1, or None')
         for name in ('regularisation', 'iterations', 'tolerance'):
             if not getattr(self, name) > 0:
                 raise FedefmError(f'{name} {getattr(self, name)}; expected more than 0')
@@ -130,10 +134,11 @@ def emd_score(student: torch.Tensor, teacher: torch.Tensor,
             inner = None
         cost = cosine_cost(a, b, inner)
         # Whatever is not finite in the features has become NaN here.
-        if cost.isnan().any():
+        if not cost.sum().isfinite():
             raise FedefmError(
-                f'student features {_range(student)}, teacher features {_range(teacher)}; expected '
-                'finite ones (and below 1e18 in float32): look for a training that diverged')
+                f'student features {_range(student)}, teacher features {_range(teacher)}; '
+                'expected finite ones (and below 1e18 in float32): look for a training that '
+                'diverged')
         return transport_score(cost, *weights, options)
 
 
@@ -160,7 +165,7 @@ def transport_score(cost: torch.Tensor, weights_a: torch.Tensor | None = None,
     :raises FedefmError: costs that are not finite, or weights that are negative, not finite or
         zero altogether.
     """
-    if cost.dim() != 3 or not torch.isfinite(cost).all():
+    if cost.dim() != 3 or not cost.sum().isfinite():
         raise FedefmError(f'costs of shape {tuple(cost.shape)}; expected (B, N, M) without NaN or '
                           'infinity')
     a = _unit_mass(weights_a, cost.shape[:2], cost)
@@ -214,4 +219,4 @@ def _plan(cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor, options: EmdOpti
     if entropic:
         return entropic_plan(cost, a, b, options.regularisation, options.iterations,
                              options.tolerance)
-    return exact_plan(cost, a, b, duals)
+    return exact_plan(cost, a, b, duals, options.threads)

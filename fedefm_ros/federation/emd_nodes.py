@@ -114,6 +114,7 @@ def cross_reference_weights(inner: torch.Tensor, floor: float = WEIGHT_FLOOR,
 
 
 def _lengths(nodes: torch.Tensor) -> torch.Tensor:
-    length = torch.linalg.vector_norm(nodes, dim=2)
-    # Written so that NaN is not taken for a zero, and that zeros get no gradient.
-    return torch.where(length <= torch.finfo(nodes.dtype).tiny ** 0.5, torch.inf, length)
+    # The comparison is such that NaN is not taken for a zero, and comes before the root, whose
+    # gradient at zero is infinite.
+    squares = nodes.square().sum(dim=2)
+    return torch.where(squares <= torch.finfo(nodes.dtype).tiny, torch.inf, squares).sqrt()

@@ -208,7 +208,7 @@ def test_images_without_anything_in_common_need_a_floor():
 
 
 @pytest.mark.parametrize('wrong', [
-    {'weights': 'heavy'}, {'gradient': 'maybe'}, {'solver': 'qp'}, {'grid': 0},
+    {'weights': 'heavy'}, {'gradient': 'maybe'}, {'solver': 'qp'}, {'grid': 0}, {'threads': 0},
     {'weight_floor': -1.0}, {'weight_floor': float('nan')}, {'regularisation': 0.0},
     {'iterations': 0}, {'tolerance': -1e-3}])
 def test_options_out_of_range_are_refused_by_name(wrong):

@@ -28,9 +28,9 @@ def features(*shape, seed=0):
 
 @pytest.mark.parametrize('rows, columns', [(6, 6), (5, 8), (1, 4)])
 def test_gradient_of_cost_and_weights_is_that_of_finite_differences(rows, columns):
-    cost = features(3, rows, columns)
-    a = torch.rand(3, rows, dtype=torch.float64).add(0.1).requires_grad_()
-    b = torch.rand(3, columns, dtype=torch.float64).add(0.1).requires_grad_()
+    cost = features(2, rows, columns)
+    a = torch.rand(2, rows, dtype=torch.float64).add(0.1).requires_grad_()
+    b = torch.rand(2, columns, dtype=torch.float64).add(0.1).requires_grad_()
     assert gradcheck(transport_score, (cost, a, b), eps=1e-7, atol=1e-6)
 
 
