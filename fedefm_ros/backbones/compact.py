@@ -80,6 +80,7 @@ class _Unit(nn.Sequential):
 
 
 class _Residual(nn.Module):
+
     def __init__(self, width):
         super().__init__()
         self.unit = _Unit(width, width)

@@ -35,9 +35,8 @@ def latency(
     rate: Annotated[float, typer.Option(help='Images a second.')] = 30.0,
     seconds: Annotated[float, typer.Option(help='Length of each repeat.')] = 30.0,
     repeats: Annotated[int, typer.Option(min=1, help='Repeats of each size.')] = 3,
-    model: Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')] =
-        'realtime',
-    runtime: Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch.')] = 'auto',
+    model: output.ModelOption = 'realtime',
+    runtime: output.RuntimeOption = 'auto',
     threads: Annotated[int, typer.Option(min=1, help='Cores of one inference.')] = 2,
     json_file: output.JsonOption = None,
 ):

@@ -41,13 +41,12 @@ def demo(
         '--headless', help='No live line in the terminal.')] = False,
     size: Annotated[int, typer.Option(help='Side of simulated images in pixels.')] = 512,
     rate: Annotated[float, typer.Option(help="Images a second; 0: the input's own.")] = 0.0,
-    model: Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')] =
-        'realtime',
-    runtime: Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch.')] = 'auto',
+    model: output.ModelOption = 'realtime',
+    runtime: output.RuntimeOption = 'auto',
     record: Annotated[Path | None, typer.Option(
         metavar='BAG', help='Record images, masks and instruments into a new bag.')] = None,
-    out: Annotated[Path, typer.Option('-o', '--out', help='Folder for pictures and logs.')] =
-        Path('output/demo'),
+    out: Annotated[Path, typer.Option(
+        '-o', '--out', help='Folder for pictures and logs.')] = Path('output/demo'),
     json_file: output.JsonOption = None,
 ):
     """

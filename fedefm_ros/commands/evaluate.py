@@ -42,9 +42,8 @@ def evaluate(
         'folder with --labels.')],
     labels: Annotated[Path | None, typer.Option(
         help='Centreline JSON with the truth of INPUT.')] = None,
-    model: Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')] =
-        'realtime',
-    runtime: Annotated[str, typer.Option(help='auto, openvino, onnxruntime or torch.')] = 'auto',
+    model: output.ModelOption = 'realtime',
+    runtime: output.RuntimeOption = 'auto',
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
     out: Annotated[Path | None, typer.Option(
         '-o', '--out', help='Folder for pictures.')] = None,

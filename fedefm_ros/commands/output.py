@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What commands share: progress on long work, a table for people, JSON for programs."""
+"""What commands share: options, progress, a table for people, JSON for programs."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -42,6 +42,8 @@ results = Console(highlight=False)
 
 JsonOption = Annotated[Path | None, typer.Option(
     '--json', metavar='FILE', help='Write the figures to FILE as JSON, too.')]
+ModelOption = Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')]
+RuntimeOption = Annotated[str, typer.Option(help='auto, openvino, onnxruntime, torch or cuda.')]
 
 
 def say(text: str) -> None:

@@ -30,11 +30,14 @@ def read_centerlines(path: Path) -> dict[str, tuple[Instrument, ...]]:
 
     The file holds ``{"frames": {NAME: {"catheter": [[x, y], ...], "guidewire": [...]}}}`` with
     points in pixels, entry first and tip last (no points: none of that kind); NAME is a file
-    name, or a frame's number in a sequence. Raises FedefmError that names the file and what is wrong.
+    name, or a frame's number in a sequence.
+
+    Raises FedefmError that names the file and what is wrong.
     """
     try:
         frames = json.loads(path.read_text(encoding='utf-8'))['frames']
-        return {name: tuple(_instrument(kind, points) for kind, points in entry.items() if points)
+        return {name: tuple(_instrument(kind, points)
+                            for kind, points in entry.items() if points)
                 for name, entry in frames.items()}
     except OSError as error:
         raise FedefmError(f'{path} cannot be read: {error.strerror}') from error

@@ -23,12 +23,12 @@ from collections import Counter
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from diagnostic_msgs.msg import DiagnosticArray
+
 from fedefm_ros.evaluation.scoring import Scores
 from fedefm_ros.imaging.messages import image_to_array
 from fedefm_ros.msg import InstrumentArray
 from fedefm_ros.nodes.conversion import instruments_from_message
-
-from diagnostic_msgs.msg import DiagnosticArray
 
 import numpy as np
 

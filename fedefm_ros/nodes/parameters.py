@@ -155,7 +155,7 @@ _INTRODUCTIONS = {
     'segmentation': 'Executable `segmentation`: catheter and guidewire in every frame.',
 }
 
-_QOS = '''## QoS
+_QOS = """## QoS
 
 Publishers of `segmentation/mask` and `segmentation/instruments`, and the subscription to the
 images, take the `qos_overrides` parameters of rclpy, which can only be set at the start:
@@ -165,7 +165,7 @@ ros2 run fedefm_ros segmentation --ros-args \\
   -p qos_overrides./segmentation/mask.publisher.depth:=5 \\
   -p qos_overrides./fluoroscopy/image_raw.subscription.reliability:=reliable
 ```
-'''
+"""
 
 
 def yaml_text(node: str) -> str:

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 import threading
 
+from diagnostic_msgs.msg import DiagnosticArray
+
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.msg import InstrumentArray
 from fedefm_ros.paths import share_dir
-
-from diagnostic_msgs.msg import DiagnosticArray
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile

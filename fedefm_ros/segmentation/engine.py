@@ -105,8 +105,9 @@ class SegmentationEngine:
         self.geometry = geometry
 
     @classmethod
-    def open(cls, model: str | Path = 'realtime', runtime: str = 'auto', threads: int = 2,
-             precision: str = 'auto', *, specks: SpeckParameters = SpeckParameters(),
+    def open(cls, model: str | Path = 'realtime', runtime: str = 'auto',  # noqa: A003
+             threads: int = 2, precision: str = 'auto', *,
+             specks: SpeckParameters = SpeckParameters(),
              geometry: GeometryParameters = GeometryParameters()) -> SegmentationEngine:
         """
         Load, check, compile and warm up.

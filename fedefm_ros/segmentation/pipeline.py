@@ -128,7 +128,7 @@ class Pipeline:
             counts = self._counts
             return counts.received - counts.published - counts.skipped - counts.refused
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: A003
         """Take frames from now on; the first may have any stamp."""
         with self._gate, self._changed:
             self._session += 1

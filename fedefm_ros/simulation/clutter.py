@@ -75,7 +75,7 @@ def add_vessel_tree(rng: np.random.Generator, layer: np.ndarray, scale: float,
 
 
 def _leads(rng, layer, scale):
-    """ECG leads: they lie on the skin, cross the whole field or end in a snap electrode."""
+    """Add ECG leads: on the skin, across the whole field or ending in a snap electrode."""
     height, width = layer.shape
     for _ in range(rng.integers(1, 4)):
         side = rng.integers(0, 4)
@@ -118,7 +118,7 @@ def _clips(rng, layer, scale):
 
 
 def _pacemaker(rng, layer, scale):
-    """A generator in a corner and a coiled lead with a ring electrode near its end."""
+    """Add a generator in a corner and a coiled lead with ring electrodes near its end."""
     height, width = layer.shape
     x, y = coordinates(layer.shape)
     corner = np.array([rng.choice((0.0, 1.0)) * width, rng.uniform(0, 0.3) * height])

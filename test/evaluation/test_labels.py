@@ -35,7 +35,8 @@ def test_a_file_is_read(tmp_path):
 
 @pytest.mark.parametrize('text', [
     '', '{}', '[]', '{"frames": {"0": {"needle": [[0, 0], [1, 1]]}}}',
-    '{"frames": {"0": {"catheter": [[0, 0]]}}}', '{"frames": {"0": {"catheter": [[0, NaN],[1,1]]}}}'])
+    '{"frames": {"0": {"catheter": [[0, 0]]}}}',
+    '{"frames": {"0": {"catheter": [[0, NaN], [1, 1]]}}}'])
 def test_what_is_none_is_refused_by_name(tmp_path, text):
     path = tmp_path / 'labels.json'
     path.write_text(text)

@@ -49,6 +49,7 @@ class Camera:
         camera = self
 
         class Handler(BaseHTTPRequestHandler):
+
             def do_GET(self):
                 self.send_response(200)
                 self.send_header('Content-Type', 'multipart/x-mixed-replace; boundary=frame')

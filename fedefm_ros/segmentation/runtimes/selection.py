@@ -27,8 +27,8 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.preprocess import prepare, Prepared
 from fedefm_ros.segmentation.runtimes import runtime as runtimes
 from fedefm_ros.segmentation.runtimes.graph import Graph
-from fedefm_ros.segmentation.runtimes.runtime import Runtime
 from fedefm_ros.segmentation.runtimes.picture import line_picture
+from fedefm_ros.segmentation.runtimes.runtime import Runtime
 
 import numpy as np
 

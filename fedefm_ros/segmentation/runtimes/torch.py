@@ -18,8 +18,8 @@ from pathlib import Path
 
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.segmentation.runtimes.export import deployable
 from fedefm_ros.segmentation.preprocess import Prepared
+from fedefm_ros.segmentation.runtimes.export import deployable
 from fedefm_ros.segmentation.runtimes.graph import Graph, grey_coefficients
 
 import numpy as np
