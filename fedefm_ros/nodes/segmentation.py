@@ -32,6 +32,7 @@ from fedefm_ros.nodes.segmentation_stages import SegmentationStages
 from fedefm_ros.segmentation.engine import EngineInfo
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.pipeline import Counts
+from fedefm_ros.segmentation.pipeline import Gaps
 from fedefm_ros.segmentation.pipeline import Pipeline
 from fedefm_ros.srv import LoadModel
 from fedefm_ros.station import transport_problem
@@ -72,6 +73,7 @@ class SegmentationNode(StationNode):
         self._model_note = 'no model is loaded'
         self._last_frame = time.monotonic()
         self._before = Counts()
+        self._gaps = Gaps()
         self._diagnostics = Diagnostics(
             self, {'frames': self._frames_status, 'model': self._model_status,
                    'transport': self._transport_status})
@@ -93,6 +95,7 @@ class SegmentationNode(StationNode):
             on_restart=lambda seconds: self.get_logger().info(
                 f'stamps went back by {seconds:.1f} s: a new sequence'))
         self._before = Counts()
+        self._gaps = Gaps()
         self._labels = self.create_publisher(
             label_info_type(), 'segmentation/label_info',
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
@@ -105,6 +108,7 @@ class SegmentationNode(StationNode):
         """Subscribe: rclpy's subscriptions run in every state, so they exist only in this one."""
         self._stages.meters.clear()
         self._last_frame = time.monotonic()
+        self._gaps.restart()
         self._pipeline.open()
         settings = self.settings
         topic, kind = settings['image_topic'], Image
@@ -138,7 +142,8 @@ class SegmentationNode(StationNode):
         self._load_model = self._pipeline = self._stages = self._labels = self._engine = None
         self._model_note = 'no model is loaded'
 
-    def _on_frame(self, message) -> None:
+    def _on_frame(self, message, info: dict) -> None:
+        self._gaps.see(info.get('publication_sequence_number'))
         self._last_frame = time.monotonic()
         self._stages.meters.arrived.add()
         stamp = message.header.stamp
@@ -181,7 +186,7 @@ class SegmentationNode(StationNode):
             'processing_ms_p99': meters.processing.percentile(0.99),
             'inference_ms_p50': meters.inference.percentile(0.5),
             'geometry_ms_p50': meters.geometry.percentile(0.5),
-            **vars(counts), 'pending': self._pipeline.pending}
+            **vars(counts), 'pending': self._pipeline.pending, 'missed': self._gaps.missed}
         level, text = self._judge(counts, values)
         self._before = counts
         return Status(level, text, values)

@@ -254,3 +254,29 @@ class Pipeline:
         with self._changed:
             self._count(refused=1, last_refusal=text, **count)
         self._on_refusal(text)
+
+
+class Gaps:
+    """Counts the frames that never came, by the sender's sequence numbers."""
+
+    UNKNOWN = 2**64 - 1
+    """Where the middleware has no numbers."""
+
+    def __init__(self):
+        """Start with nothing missed."""
+        self.missed = 0
+        self._latest: int | None = None
+
+    def restart(self) -> None:
+        """Expect any number next: nobody listened meanwhile."""
+        self._latest = None
+
+    def see(self, number: int | None) -> int:
+        """Take in the number of a frame that came; return how many are missing before it."""
+        if number is None or number == self.UNKNOWN:
+            return 0
+        # A smaller number is another sender's first.
+        gap = number - self._latest - 1 if self._latest is not None else 0
+        self._latest = number
+        self.missed += max(gap, 0)
+        return max(gap, 0)

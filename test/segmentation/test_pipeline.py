@@ -17,7 +17,7 @@ import threading
 import time
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.segmentation.pipeline import Pipeline
+from fedefm_ros.segmentation.pipeline import Gaps, Pipeline
 from fedefm_ros.segmentation.recent import Recent
 
 import pytest
@@ -163,7 +163,7 @@ def test_closing_waits_for_a_publication_that_is_under_way(make):
         assert not closing.done()
         may_end.set()
         closing.result(10)
-    assert stages.published and not stages.finished
+    assert stages.published and pipeline.counts.published == 1
 
 
 @pytest.mark.parametrize('stamp, word', [(1000 * MS, 'same stamp'), (999 * MS, '1.0 ms older'),
@@ -270,3 +270,11 @@ def test_recent_values_are_forgotten_after_their_time():
     assert recent.percentile(0.99) == pytest.approx(199, abs=1)
     now[0] += 60
     assert recent.rate() == 0.0 and recent.percentile(0.5) != recent.percentile(0.5)
+
+
+def test_gaps_in_the_senders_numbers_are_counted_and_a_new_sender_is_none():
+    gaps = Gaps()
+    assert [gaps.see(number) for number in (7, 8, 11, 12, 1, 2, 4, None, Gaps.UNKNOWN, 5)] == \
+        [0, 0, 2, 0, 0, 0, 1, 0, 0, 0]
+    gaps.restart()
+    assert (gaps.see(90), gaps.missed) == (0, 3)

@@ -69,9 +69,16 @@ def sequence(tmp_path_factory, picture):
 
 @pytest.fixture(scope='module')
 def harness(models, request, tmp_path_factory):
-    """Return processes and an observer in a namespace of their own, ended with the module."""
+    """
+    Return processes and an observer in a namespace of their own, ended with the module.
+
+    A module's ENVIRONMENT is theirs.
+    """
     from harness import Harness
     name = request.module.__name__.rpartition('.')[2]
-    made = Harness(name, tmp_path_factory.mktemp(name))
-    yield made
-    made.close()
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in getattr(request.module, 'ENVIRONMENT', {}).items():
+            patch.setenv(key, value)
+        made = Harness(name, tmp_path_factory.mktemp(name))
+        yield made
+        made.close()

@@ -191,6 +191,7 @@ def test_under_more_frames_than_it_manages_each_one_is_published_or_counted(
         counts = node.counts()
         more = {name: counts[name] - before[name] for name in counts}
         assert more['skipped'] > 0 and more['refused'] == 0
+        assert node.status('segmentation: frames')[2]['missed'] == '0'
         assert more['published'] + more['skipped'] == 120
         stamps = node.node.stamps()
         assert len(stamps) == more['published']

@@ -43,6 +43,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from std_srvs.srv import SetBool
 
+# Where FASTDDS_BUILTIN_TRANSPORTS has no effect and the default transports lose large images.
+ENVIRONMENT = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+
 IMAGE, MASK = 'fluoroscopy/image_raw', 'segmentation/mask'
 ACTIVITY = 'procedure_active'
 
@@ -155,6 +158,18 @@ def test_pausing_stops_the_frames_and_says_so(station):
     wait_until(lambda: activity(station) is True, 'procedure_active true')
 
 
+def test_frames_that_came_while_the_process_was_held_up_are_counted_as_missed(station):
+    def missed():
+        return int(station.status('segmentation: frames')[2]['missed'])
+    before = missed()
+    station.node.take(IMAGE)
+    station.segmentation.send_signal(signal.SIGSTOP)
+    wait_until(lambda: len(station.node.got(IMAGE)) > 10, 'frames meanwhile')
+    station.segmentation.send_signal(signal.SIGCONT)
+    wait_until(lambda: missed() > before, 'the count')
+    masks_flow(station)
+
+
 def test_a_killed_source_is_noticed_by_deadline_and_its_successor_followed(station, sequence):
     missed = threading.Event()
     watcher = station.node.create_subscription(
@@ -218,6 +233,14 @@ def test_the_simulator_comes_with_its_truth_under_the_same_stamps(station):
     masks_flow(station)
     for subscription in kept:
         node.destroy_subscription(subscription)
+
+
+def test_megapixel_frames_arrive(station):
+    assert reopen(station, source='simulator', size=1024, rate=10.0)
+    wait_until(lambda: sum(image.width == 1024 for image in station.node.got(IMAGE)) > 20
+               and sum(mask.width == 1024 for mask in station.node.got(MASK)) > 10, 'they')
+    for name in ('segmentation', 'fluoroscopy'):
+        assert station.status(f'{name}: transport')[1] == 'suitable'
 
 
 def test_the_end_of_a_sequence_ends_the_procedure(station, sequence):
