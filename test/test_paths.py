@@ -21,7 +21,8 @@ import sys
 import pytest
 
 PRINT = ('from fedefm_ros import paths; '
-         'print(paths.models_dir(), paths.config_dir(), paths.launch_dir(), paths.checkout())')
+         'print(paths.models_dir(), paths.config_dir(), paths.launch_dir(), paths.checkout(), '
+         'sep=chr(10))')
 
 
 def installed(checkout, package, data):
@@ -37,7 +38,7 @@ def found(folder, **options):
     done = subprocess.run([sys.executable, '-c', f'import sys; sys.path.insert(0, {str(folder)!r})'
                                                  f'\n{PRINT}'],
                           capture_output=True, text=True, **options)
-    return done.stdout.split() or done.stderr
+    return done.stdout.splitlines() or done.stderr
 
 
 @pytest.mark.parametrize('python_folder', [
