@@ -17,6 +17,8 @@
 import sys
 import time
 
+import cv2
+
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.nodes import diagnostics
 from fedefm_ros.nodes.conversion import label_info_to_message
@@ -238,6 +240,9 @@ def _describe(info: EngineInfo) -> str:
 
 def main() -> None:
     """Run the node."""
+    # OpenCV's share of a frame is many small calls: threads of its own would only take the cores
+    # away from the network and the other processes of the station (8.6 against 5.1 CPU-ms).
+    cv2.setNumThreads(1)
     sys.exit(run(SegmentationNode))
 
 
