@@ -36,7 +36,7 @@ class FluoroscopySimulator:
     """
 
     def __init__(self, kind: str = 'human', size: int = 512, rate: float = 15.0, seed: int = 0,
-                 scene_seconds: float = 20.0):
+                 scene_seconds: float = 8.0):
         """
         Make the source; rendering starts with iteration.
 
@@ -89,13 +89,14 @@ class FluoroscopySimulator:
 
 
 def _scene_with_devices(kind, rng, size, spacing):
-    """Draw a scene in which something is to be seen: this is a procedure, not a training set."""
-    for _ in range(20):
-        scene = Scene(kind, rng, size, spacing, device_count=1)
-        counts = [int(((device.points > 0) & (device.points < size)).all(axis=1).sum())
-                  for device in scene.devices]
-        if max(counts) > 0.3 * size and scene.devices[0].kind == labels.CATHETER:
+    """Draw a scene with a catheter, a wire and their tips in view: this is a procedure."""
+    scene = Scene(kind, rng, size, spacing, device_count=1)
+    for _ in range(60):
+        tips = np.array([device.points[-1] for device in scene.devices])
+        in_view = ((tips > 0.12 * size) & (tips < 0.88 * size)).all()
+        if in_view and len(scene.devices) == 2 and scene.devices[0].kind == labels.CATHETER:
             break
+        scene.redraw_devices(rng, device_count=1)
     return scene
 
 

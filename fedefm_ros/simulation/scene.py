@@ -63,10 +63,10 @@ class Scene:
         self._beat_px = rng.normal(0.0, 0.012, 2) * size
         self.devices = self._draw_devices(rng, device_count)
 
-    def redraw_devices(self, rng: np.random.Generator) -> None:
+    def redraw_devices(self, rng: np.random.Generator, device_count: int | None = None) -> None:
         """Put other devices and another acquisition into the same anatomy."""
         self._chain = random_chain(rng, self.kind, (self.size, self.size))
-        self.devices = self._draw_devices(rng, None)
+        self.devices = self._draw_devices(rng, device_count)
 
     def _draw_devices(self, rng, count):
         drawn = _random_devices(rng, self.kind, self.size, self.spacing_mm, count)
