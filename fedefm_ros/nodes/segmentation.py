@@ -50,6 +50,8 @@ from sensor_msgs.msg import Image
 
 from std_msgs.msg import Header
 
+SWITCH_INTERVAL = 0.001
+"""Seconds that a Python thread may keep others waiting: a frame must not wait for geometry."""
 SILENCE = 2.0
 """Seconds without a frame after which diagnostics warn."""
 

@@ -55,6 +55,8 @@ from sensor_msgs.msg import Image
 
 SMALLEST_SIDE = 16
 LIVELINESS_LEASE = 1.0
+MEMORY_NS = 500_000_000
+"""Instruments of a frame that is older than this say nothing about the next one."""
 
 
 @dataclass
@@ -88,6 +90,7 @@ class SegmentationStages:
         self.camera_info: CameraInfo | None = None
         self.largest_message = 0
         self._previous: tuple[Instrument, ...] = ()
+        self._previous_stamp = 0
         self._last_overlay = 0.0
         qos = QoSProfile(depth=1, liveliness=LivelinessPolicy.AUTOMATIC,
                          liveliness_lease_duration=Duration(seconds=LIVELINESS_LEASE))
@@ -112,8 +115,6 @@ class SegmentationStages:
 
     def prepare(self, job: Job) -> np.ndarray:
         """Return the grey image of a message; FedefmError where it cannot be segmented."""
-        if job.restarted:
-            self._previous = ()
         max_age = self._settings['max_age']
         if max_age and self._age_ms(job) > 1e3 * max_age:
             raise FedefmError(f'{self._age_ms(job):.0f} ms old on arrival, at most '
@@ -151,8 +152,10 @@ class SegmentationStages:
         begun = time.monotonic()
         header = job.message.header
         spacing = self._spacing_mm(image.shape)
-        instruments = self.engine.instruments(result, spacing, previous=self._previous)
-        self._previous = instruments
+        follows = 0 < job.stamp - self._previous_stamp < MEMORY_NS
+        instruments = self.engine.instruments(
+            result, spacing, previous=self._previous if follows else ())
+        self._previous, self._previous_stamp = instruments, job.stamp
         leading = instruments[0] if instruments else None
         message = instruments_to_message(header, image.shape, instruments, spacing_mm=spacing,
                                          model_id=result.model_id)

@@ -13,10 +13,11 @@
 # limitations under the License.
 
 """
-The segmentation node's machinery without ROS: one-slot queue, worker thread, counts, gate.
+The segmentation node's machinery without ROS: one-slot queues, worker threads, counts, gate.
 
-A frame goes ``offer`` (by the caller's thread, never waits) -> slot (the newest wins) -> worker:
-``prepare``, ``infer``, ``deliver``, ``finish``. Each offered frame ends as exactly one of
+A frame goes ``offer`` (by the caller's thread, never waits) -> slot (the newest wins) -> first
+worker: ``prepare``, ``infer``, ``deliver`` -> slot -> second worker: ``finish``. The next frame's
+mask does not wait for this frame's instruments. Each offered frame ends as exactly one of
 published, skipped or refused, so ``received == published + skipped + refused + pending``.
 """
 
@@ -44,8 +45,6 @@ class Job:
     message: Any
     session: int
     """Between which ``open`` and ``close`` it came."""
-    restarted: bool = False
-    """First frame of a new sequence: nothing before it belongs to it."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,15 @@ class Counts:
     """Of those refused: stamp not newer than the one before."""
     restarts: int = 0
     """Times the stamps went back by more than a second: a bag that loops, another sequence."""
+    unfinished: int = 0
+    """Of those published: without instruments, which would have come later than the next ones."""
     faults: int = 0
-    """Of those refused or finished without instruments: defects, not bad input."""
+    """Of those refused or published without instruments: defects, not bad input."""
     last_refusal: str = ''
 
 
 class Stages(Protocol):
-    """What the worker does with a frame; all methods run in the worker's thread."""
+    """What is done with a frame: ``finish`` in the second worker's thread, else in the first's."""
 
     def prepare(self, job: Job) -> Any:
         """Return the image; FedefmError where it cannot or should not be segmented."""
@@ -88,14 +89,51 @@ class Stages(Protocol):
         ...
 
 
+class _Worker:
+    """A thread behind a slot for one item, where the newest wins."""
+
+    def __init__(self, handle: Callable[[Any], None], name: str):
+        self._handle = handle
+        self._changed = threading.Condition()
+        self._item: Any | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: Any | None) -> Any | None:
+        """Replace what waits, None: by nothing; return it."""
+        with self._changed:
+            displaced, self._item = self._item, item
+            self._changed.notify()
+        return displaced
+
+    def ask_to_stop(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def join(self, patience: float) -> bool:
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._item is not None or self._stopping)
+                if self._stopping:
+                    return
+                item, self._item = self._item, None
+            self._handle(item)
+
+
 class Pipeline:
-    """A worker thread behind a slot for one frame, and a gate in front of what it publishes."""
+    """Two workers in a row, and a gate in front of what they publish."""
 
     def __init__(self, stages: Stages, *, name: str = 'segmentation',
                  on_refusal: Callable[[str], None] = lambda text: None,
                  on_restart: Callable[[float], None] = lambda seconds: None):
         """
-        Start the worker; the gate is closed.
+        Start the workers; the gate is closed.
 
         :param on_refusal: told why a frame was refused, from the thread that refused it.
         :param on_restart: told by how many seconds the stamps went back.
@@ -104,17 +142,15 @@ class Pipeline:
         self._on_refusal = on_refusal
         self._on_restart = on_restart
         self._counts = Counts()
-        # Taken in this order where both are: the gate while something is published, changed the
-        # slot, the counts and the rest.
+        # Taken in this order where both are: the gate while something is published, the lock
+        # while anything below it is looked at or changed.
         self._gate = threading.Lock()
-        self._changed = threading.Condition()
-        self._slot: Job | None = None
+        self._lock = threading.Lock()
         self._session = 0
         self._open = False
-        self._stopping = False
         self._latest_stamp: int | None = None
-        self._worker = threading.Thread(target=self._work, name=name, daemon=True)
-        self._worker.start()
+        self._finisher = _Worker(self._finish, f'{name}_finish')
+        self._worker = _Worker(self._process, name)
 
     @property
     def counts(self) -> Counts:
@@ -124,13 +160,12 @@ class Pipeline:
     @property
     def pending(self) -> int:
         """Return how many frames are neither published, skipped nor refused yet: 0 to 2."""
-        with self._changed:
-            counts = self._counts
-            return counts.received - counts.published - counts.skipped - counts.refused
+        counts = self._counts
+        return counts.received - counts.published - counts.skipped - counts.refused
 
     def open(self) -> None:  # noqa: A003
         """Take frames from now on; the first may have any stamp."""
-        with self._gate, self._changed:
+        with self._gate, self._lock:
             self._session += 1
             self._open = True
             self._latest_stamp = None
@@ -141,20 +176,20 @@ class Pipeline:
 
         Waits for a publication that is under way, never for an inference.
         """
-        with self._gate, self._changed:
+        with self._gate, self._lock:
             self._open = False
-            if self._slot is not None:
-                self._slot = None
+            self._finisher.put(None)
+            if self._worker.put(None) is not None:
                 self._count(skipped=1)
 
     def stop(self, patience: float = 5.0) -> bool:
-        """Close and end the worker after the frame that it is at; False if that takes longer."""
+        """Close and end the workers after the frame they are at; False if that takes longer."""
         self.close()
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._worker.join(patience)
-        return not self._worker.is_alive()
+        workers = (self._worker, self._finisher)
+        for worker in workers:
+            worker.ask_to_stop()
+        ended = [worker.join(patience / 2) for worker in workers]
+        return all(ended)
 
     def offer(self, stamp: int, message: Any) -> bool:
         """
@@ -162,19 +197,15 @@ class Pipeline:
 
         :param stamp: nanoseconds.
         """
-        with self._changed:
+        with self._lock:
             if not self._open:
                 return False
             self._count(received=1)
             refusal, back = self._check_order(stamp)
             if refusal is None:
                 self._latest_stamp = stamp
-                restarted = back is not None
-                if self._slot is not None:
-                    restarted = restarted or self._slot.restarted
+                if self._worker.put(Job(stamp, message, self._session)) is not None:
                     self._count(skipped=1)
-                self._slot = Job(stamp, message, self._session, restarted)
-                self._changed.notify()
         if back is not None:
             self._on_restart(back)
         if refusal is not None:
@@ -196,23 +227,15 @@ class Pipeline:
         return refusal, None
 
     def _count(self, *, last_refusal: str | None = None, **more: int) -> None:
-        """Add to counts; ``_changed`` is held."""
+        """Add to counts; the lock is held."""
         changes: dict[str, Any] = {name: getattr(self._counts, name) + number
                                    for name, number in more.items()}
         if last_refusal is not None:
             changes['last_refusal'] = last_refusal
         self._counts = replace(self._counts, **changes)
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._slot is not None or self._stopping)
-                if self._stopping:
-                    return
-                job, self._slot = self._slot, None
-            self._process(job)
-
     def _process(self, job: Job) -> None:
+        """Take a frame to its mask."""
         started = time.monotonic()
         try:
             image = self._stages.prepare(job)
@@ -227,13 +250,20 @@ class Pipeline:
             _log.exception('a frame could not be segmented')
             self._refuse(job, f'{type(error).__name__}: {error}', faults=1)
             return
+        if self._finisher.put((job, image, result, started)) is not None:
+            with self._lock:
+                self._count(unfinished=1)
+
+    def _finish(self, masked: tuple) -> None:
+        """Do what follows the mask."""
+        job = masked[0]
         try:
-            publish = self._stages.finish(job, image, result, started)
+            publish = self._stages.finish(*masked)
             if publish is not None:
                 self._publish(job, publish)
         except Exception as error:
             _log.exception('no instruments for a frame whose mask has been published')
-            with self._changed:
+            with self._lock:
                 self._count(faults=1)
             self._on_refusal(f'no instruments: {type(error).__name__}: {error}')
 
@@ -243,7 +273,7 @@ class Pipeline:
             alive = self._open and self._session == job.session
             if alive:
                 publish()
-            with self._changed:
+            with self._lock:
                 if alive:
                     self._count(**count)
                 elif count:
@@ -251,7 +281,7 @@ class Pipeline:
         return alive
 
     def _refuse(self, job: Job, text: str, **count: int) -> None:
-        with self._changed:
+        with self._lock:
             self._count(refused=1, last_refusal=text, **count)
         self._on_refusal(text)
 
