@@ -174,9 +174,16 @@ class Harness:
 
     def close(self):
         """End everything."""
+        # Asked first: what is killed leaves its shared memory behind.
         for process in self._processes:
-            process.kill()
-            process.wait()
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
