@@ -81,9 +81,10 @@ def test_twenty_rounds_of_transitions_leak_nothing(nodes, name):
         memory.append(process.memory_info().rss / 2**20)
         files.append(process.num_fds())
     half = (ROUNDS - WARM_UP) // 2
-    # The least of each: a runtime's thread may be on its way out when it is counted.
-    assert min(threads[-half:]) <= min(threads[WARM_UP:WARM_UP + half]), threads
-    assert min(files[-half:]) <= min(files[WARM_UP:WARM_UP + half]), files
+    # Pools of the runtimes and of DDS grow for some rounds, more of them on a busy machine, and
+    # then stay; a leak goes on, so that the least of later rounds passes the most of earlier ones.
+    assert min(threads[-half:]) <= max(threads[WARM_UP:WARM_UP + half]), threads
+    assert min(files[-half:]) <= max(files[WARM_UP:WARM_UP + half]), files
     growth = (sum(memory[-half:]) - sum(memory[WARM_UP:WARM_UP + half])) / half / half
     assert growth < 1.0, f'{growth:.2f} MiB more each round: {memory}'
 
