@@ -19,7 +19,6 @@ import os
 from pathlib import Path
 import sys
 import tempfile
-import time
 from typing import Annotated
 
 from fedefm_ros.commands import output
@@ -115,18 +114,13 @@ def _one_run(size, rate, frames, model, runtime, threads):
             '--topic', '/bench/fluoroscopy/image_raw'])
         publisher.wait(frames / rate + 60.0)
         if publisher.returncode:
-            processes.check()
+            raise FedefmError(f'the publisher failed:\n{processes.tail("publisher")}')
         published = json.loads(processes.tail('publisher', 1))['published']
-        # Counters come once a second.
-        time.sleep(1.2)
+        processes.forget('publisher')
         tally = monitor.tally
+        before = tally.diagnostics_seen.copy()
+        processes.wait_for(lambda: tally.told_again(before), 10.0, 'no diagnostics arrived')
         return {'published': published, 'latencies': list(tally.latencies),
                 'instrument_latencies': list(tally.instrument_latencies),
-                'out_of_order': tally.out_of_order, 'skipped': _skipped(tally)}
-
-
-def _skipped(tally):
-    values = tally.values('segmentation: frames')
-    if not values:
-        raise FedefmError('the segmentation node sent no diagnostics')
-    return int(values['skipped'])
+                'out_of_order': tally.out_of_order,
+                'skipped': int(tally.values('segmentation: frames')['skipped'])}

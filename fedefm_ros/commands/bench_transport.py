@@ -18,11 +18,11 @@ import json
 from pathlib import Path
 import sys
 import tempfile
-import time
 from typing import Annotated
 
 from fedefm_ros.commands import output
 from fedefm_ros.commands.processes import Processes
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.evaluation.timing import milliseconds
 
 import typer
@@ -70,11 +70,14 @@ def _measure(transport, reliable, size, rate, seconds):
             sys.executable, '-m', 'fedefm_ros.nodes.pattern_source', *topic, *qos,
             '--size', str(size), '--rate', str(rate), '--frames', str(frames)], variables)
         publisher.wait(seconds + 60.0)
+        if publisher.returncode:
+            raise FedefmError(f'the publisher failed:\n{processes.tail("publisher")}')
         published = json.loads(processes.tail('publisher', 1))['published']
-        time.sleep(0.5)
+        # The publisher has stayed for a second after its last frame: nothing is under way.
         processes.stop()
+        if reader.returncode:
+            raise FedefmError(f'the reader failed:\n{processes.tail("reader")}')
         latencies = json.loads(processes.tail('reader', 1))['latencies']
-        assert reader.returncode == 0, processes.tail('reader')
     return {'transport': transport, 'qos': 'reliable' if reliable else 'best effort',
             'size': size, 'rate': rate, 'published': published, 'received': len(latencies),
             'latency_ms': milliseconds(latencies)}

@@ -104,8 +104,8 @@ def _watch(processes, started, seconds, headless, record):
                    for process in station.PROCESSES]
         for client in clients:
             client.bring_to(ACTIVE)
-        _wait(lambda: monitor.tally.latencies, processes, _FIRST_MASK_PATIENCE,
-              'no mask arrived')
+        processes.wait_for(lambda: monitor.tally.latencies, _FIRST_MASK_PATIENCE,
+                           'no mask arrived')
         first_mask = time.monotonic() - started
         output.say(f'first mask after {first_mask:.1f} s')
         end = time.monotonic() + seconds
@@ -133,11 +133,7 @@ def _final_counts(tally, source, processes):
     """Stop the source; return what the nodes counted once both have told it again."""
     source.deactivate()
     before = tally.diagnostics_seen.copy()
-
-    def told_again():
-        return all(count >= before[name] + 2 for name, count in tally.diagnostics_seen.items())
-
-    _wait(told_again, processes, 10.0, 'no diagnostics arrived')
+    processes.wait_for(lambda: tally.told_again(before), 10.0, 'no diagnostics arrived')
     frames = tally.values('segmentation: frames')
     return {'published': int(tally.values('fluoroscopy: source')['published']),
             'skipped': int(frames['skipped']), 'refused': int(frames['refused'])}
@@ -151,15 +147,6 @@ def _accuracy(scores):
             'tip_error_px': found['tip_error_px'],
             'false_instruments_per_frame': found['false_instruments_per_frame'],
             'frames_scored': scores.frames}
-
-
-def _wait(condition, processes, patience, failure):
-    deadline = time.monotonic() + patience
-    while not condition():
-        processes.check()
-        if time.monotonic() > deadline:
-            raise FedefmError(f'{failure} within {patience:g} s; the logs say more')
-        time.sleep(0.02)
 
 
 def _live(tally):

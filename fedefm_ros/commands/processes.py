@@ -14,6 +14,7 @@
 
 """Several processes that live and end together, each with its own log."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import os
 from pathlib import Path
@@ -63,12 +64,25 @@ class Processes:
                 env={**os.environ, **(environment or {})}, start_new_session=True)
         return self._running[name]
 
+    def forget(self, name: str) -> None:
+        """Forget a process that has ended as it should, so that ``check`` does not mind."""
+        del self._running[name]
+
     def check(self) -> None:
         """Raise FedefmError with the end of its log if a process has ended by itself."""
         for name, process in self._running.items():
             if process.poll() is not None:
                 raise FedefmError(f'{name} ended with exit code {process.returncode}; its log '
                                   f'({self._logs / name}.log) ends with:\n{self.tail(name)}')
+
+    def wait_for(self, condition: Callable[[], object], patience: float, failure: str) -> None:
+        """Wait until a condition holds; FedefmError after ``patience`` seconds or a death."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise FedefmError(f'{failure} within {patience:g} s; the logs say more')
+            time.sleep(0.02)
 
     def tail(self, name: str, lines: int = 12) -> str:
         """Return the last lines of a process's log."""

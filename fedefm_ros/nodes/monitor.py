@@ -67,6 +67,15 @@ class Tally:
     diagnostics_seen: Counter[str] = field(default_factory=Counter)
     """How often each diagnostics name has come."""
 
+    def told_again(self, before: Counter[str]) -> bool:
+        """
+        Return whether every diagnostics name has come twice since ``diagnostics_seen`` was so.
+
+        Once may have been under way; the second was counted afterwards.
+        """
+        return bool(self.diagnostics_seen) and all(
+            count >= before[name] + 2 for name, count in self.diagnostics_seen.items())
+
     def values(self, ending: str) -> dict[str, str]:
         """Return the latest values of the diagnostics name with an ending; empty: none came."""
         return next((values for name, values in self.diagnostics.items()

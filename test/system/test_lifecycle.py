@@ -81,8 +81,8 @@ def test_twenty_rounds_of_transitions_leak_nothing(nodes, name):
         memory.append(process.memory_info().rss / 2**20)
         files.append(process.num_fds())
     half = (ROUNDS - WARM_UP) // 2
-    # Pools of the runtimes and of DDS grow for some rounds, more of them on a busy machine, and
-    # then stay; a leak goes on, so that the least of later rounds passes the most of earlier ones.
+    # On a busy machine the counts were once seen to grow for some rounds and then to stay; why is
+    # not known. A leak goes on: the least of later rounds would pass the most of earlier ones.
     assert min(threads[-half:]) <= max(threads[WARM_UP:WARM_UP + half]), threads
     assert min(files[-half:]) <= max(files[WARM_UP:WARM_UP + half]), files
     growth = (sum(memory[-half:]) - sum(memory[WARM_UP:WARM_UP + half])) / half / half
