@@ -32,6 +32,13 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help='Crops a step.')] = 6,
     crop: Annotated[int, typer.Option(min=64, max=512, help='Side of a crop in pixels.')] = 384,
     learning_rate: Annotated[float, typer.Option(help='Peak learning rate.')] = 2e-3,
+    decay_share: Annotated[float, typer.Option(
+        min=0, max=1, help='Last share of the steps in which the rate falls to zero.')] = 0.35,
+    start_from: Annotated[Path | None, typer.Option(
+        '--from', help='Model whose weights and batch statistics it starts from (and a third '
+                       'faster on a CPU); default: random weights.')] = None,
+    foreground_weight: Annotated[float, typer.Option(
+        min=0.1, help='Weight of instrument pixels in the cross-entropy.')] = 4.0,
     seed: Annotated[int, typer.Option(help='Decides frames, order and first weights.')] = 1,
     workers: Annotated[int, typer.Option(min=0, help='Processes that simulate frames.')] = 1,
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the training.')] = 2,
@@ -51,6 +58,7 @@ def train(
     import torch
 
     from fedefm_ros.backbones import registry
+    from fedefm_ros.backbones.checkpoint import load_checkpoint
     from fedefm_ros.learning.samples import validation_sheet
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
 
@@ -58,9 +66,16 @@ def train(
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    plan = TrainingPlan(steps=steps, batch=batch, crop=crop, learning_rate=learning_rate,
-                        seed=seed)
-    trainer = Trainer(registry.create(backbone), plan, out, device, workers)
+    if start_from:
+        parent = load_checkpoint(start_from)
+        backbone, network = parent.spec.backbone, parent.network()
+    else:
+        parent, network = None, registry.create(backbone)
+    plan = TrainingPlan(
+        steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, decay_share=decay_share,
+        foreground_weight=foreground_weight, parent=parent.model_id if parent else '',
+        freeze_norms=parent is not None, seed=seed)
+    trainer = Trainer(network, plan, out, device, workers)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
     with output.progress('training', steps, trainer.step) as advance:

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 
 from fedefm_ros import labels
-from fedefm_ros.learning.simulated import SimulatedFrames
+from fedefm_ros.learning.simulated import CROPS_PER_FRAME, SAMPLES_PER_SCENE, SimulatedFrames
 from fedefm_ros.learning.trainer import Trainer
 
 import numpy as np
@@ -29,11 +29,11 @@ import torch
 
 def validation_sheet(trainer: Trainer, path: Path, count: int = 12, columns: int = 4) -> None:
     """Write frames of the validation set: truth on the left, what was found on the right."""
-    frames = SimulatedFrames(count * 3, trainer.plan.validation_seed, crop=512)
+    frames = SimulatedFrames(1, trainer.plan.validation_seed, crop=512)
     tiles = []
     trainer.average.eval()
-    for number in range(0, count * 3, 3):
-        image, target = frames[number]
+    for number in range(count):
+        image, target = frames[number * SAMPLES_PER_SCENE * CROPS_PER_FRAME]
         with torch.inference_mode():
             found = trainer.average(image[None].to(trainer.device)).argmax(dim=1)[0].cpu().numpy()
         grey = np.clip(image[0].numpy() * 160 + 60, 0, 255).astype(np.uint8)

@@ -16,6 +16,7 @@
 
 import cv2
 
+from fedefm_ros import labels
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.grey import grey_range, to_network
 from fedefm_ros.simulation.anatomy import KINDS
@@ -28,7 +29,11 @@ from torch.utils.data import Dataset
 
 #: How many samples share an anatomy (with other devices, exposure and orientation each time):
 #: an anatomy takes several times as long to make as a frame of it.
-SAMPLES_PER_SCENE = 3
+SAMPLES_PER_SCENE = 4
+#: How many crops are taken of a frame, each with other turns and grey levels.
+CROPS_PER_FRAME = 2
+#: Share of the crops that are drawn around a place on an instrument: most others hold little.
+AIMED_SHARE = 0.5
 
 
 class SimulatedFrames(Dataset):
@@ -49,13 +54,14 @@ class SimulatedFrames(Dataset):
         self._seed = seed
         self._crop = crop
         self._size = size
-        shares = shares or {'human': 0.5, 'animal': 0.2, 'phantom': 0.2, 'simulation': 0.1}
+        shares = shares or {'human': 0.45, 'animal': 0.2, 'phantom': 0.2, 'simulation': 0.15}
         self._kinds = [kind for kind in KINDS if shares.get(kind)]
         weights = np.array([shares[kind] for kind in self._kinds], float)
         self._weights = weights / weights.sum()
         self._first = first
         self._scene = None
         self._scene_number = None
+        self._frame = self._mask = self._frame_number = None
 
     def __len__(self) -> int:
         """Return the number of samples left."""
@@ -64,21 +70,23 @@ class SimulatedFrames(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one sample."""
         number = index + self._first
-        image, truth = self.frame(number)
-        mask = truth.mask
+        frame = number // CROPS_PER_FRAME
+        if frame != self._frame_number:
+            self._frame, truth = self.frame(frame)
+            self._mask, self._frame_number = truth.mask, frame
         rng = np.random.default_rng((self._seed, number, 2))
-        image, mask = _augmented(rng, image, mask, self._crop)
+        image, mask = _augmented(rng, self._frame, self._mask, self._crop)
         return torch.from_numpy(image[None]), torch.from_numpy(mask.astype(np.int64))
 
     def frame(self, number: int) -> tuple[np.ndarray, GroundTruth]:
-        """Return sample ``number`` before cropping: the image, (S, S) uint8, and its truth."""
+        """Return frame ``number`` before cropping: the image, (S, S) uint8, and its truth."""
         scene_number, variant = divmod(number, SAMPLES_PER_SCENE)
         if scene_number != self._scene_number:
             rng = np.random.default_rng((self._seed, scene_number, 0))
             kind = self._kinds[rng.choice(len(self._kinds), p=self._weights)]
-            # Fields of 13 to 26 cm at the intensifier. Beyond these, a catheter in one image is
+            # Fields of 10 to 15 cm at the patient. Beyond these, a catheter in one image is
             # as wide as a guidewire in another, and nothing in the picture tells which it is.
-            spacing = float(np.exp(rng.uniform(np.log(0.18), np.log(0.34)))) * 512 / self._size
+            spacing = float(np.exp(rng.uniform(np.log(0.2), np.log(0.3)))) * 512 / self._size
             self._scene = Scene(kind, rng, self._size, spacing)
             self._scene_number = scene_number
         rng = np.random.default_rng((self._seed, scene_number, 1, variant))
@@ -99,12 +107,25 @@ def _augmented(rng, image, mask, crop):
     low, high = low + rng.normal(0, 0.06) * spread, high + rng.normal(0, 0.06) * spread
     space = image.shape[0] - crop
     y, x = (int(rng.integers(0, space + 1)) for _ in range(2))
+    if rng.random() < AIMED_SHARE:
+        y, x = _around_instrument(rng, mask, crop, (y, x))
     image, mask = (a[y:y + crop, x:x + crop] for a in (image, mask))
     turns = int(rng.integers(0, 4))
     image, mask = (np.rot90(a, turns) for a in (image, mask))
     if rng.random() < 0.5:
         image, mask = image[:, ::-1], mask[:, ::-1]
     return np.ascontiguousarray(to_network(image, low, high)), np.ascontiguousarray(mask)
+
+
+def _around_instrument(rng, mask, crop, otherwise):
+    """Return the corner of a crop that holds some instrument, of either class alike."""
+    present = [label for label in (labels.CATHETER, labels.GUIDEWIRE) if (mask == label).any()]
+    if not present:
+        return otherwise
+    where = np.argwhere(mask == present[int(rng.integers(len(present)))])
+    place = where[int(rng.integers(len(where)))]
+    corner = place - rng.integers(crop // 8, crop - crop // 8, 2)
+    return tuple(np.clip(corner, 0, np.array(mask.shape) - crop))
 
 
 def _burned_in(rng, image):

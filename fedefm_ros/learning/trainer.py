@@ -23,7 +23,7 @@ import time
 from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.losses import cross_entropy_and_dice
-from fedefm_ros.learning.simulated import SimulatedFrames
+from fedefm_ros.learning.simulated import CROPS_PER_FRAME, SAMPLES_PER_SCENE, SimulatedFrames
 
 import numpy as np
 
@@ -46,8 +46,14 @@ class TrainingPlan:
     """Last share of the steps in which the learning rate falls to zero (as 1 - sqrt)."""
     ema: float = 0.998
     """Decay of the averaged weights, which are what is kept in the end."""
+    foreground_weight: float = 4.0
+    """Weight of instrument pixels in the cross-entropy."""
+    parent: str = ''
+    """Id of the model whose weights it starts from; none: random weights."""
+    freeze_norms: bool = False
+    """Keep the statistics of batch normalisation as the parent model has them."""
     seed: int = 1
-    validation_frames: int = 96
+    validation_frames: int = 64
     validation_seed: int = 900_001
 
     def learning_rate_at(self, step: int) -> float:
@@ -74,6 +80,8 @@ class Trainer:
         self.plan = plan
         self.folder = folder
         self.device = torch.device(device)
+        if plan.freeze_norms:
+            network.freeze_norms()
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.average = torch.optim.swa_utils.AveragedModel(
             self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.ema),
@@ -109,7 +117,8 @@ class Trainer:
         target = target.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             logits = self.network(image)
-        loss = cross_entropy_and_dice(logits, target)
+        loss = cross_entropy_and_dice(logits, target,
+                                      foreground_weight=self.plan.foreground_weight)
         if not torch.isfinite(loss):
             raise FedefmError(f'the loss is {loss.item()} at step {self.step}: lower the learning '
                               f'rate; the last good state is in {self.folder}')
@@ -124,12 +133,12 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Return pooled Dice of the averaged weights on frames of a seed never trained on."""
         plan = self.plan
-        frames = SimulatedFrames(plan.validation_frames, plan.validation_seed, crop=512)
+        frames = SimulatedFrames(1, plan.validation_seed, crop=512)
         counts = np.zeros((3, 3))
         self.average.eval()
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
             for index in range(plan.validation_frames):
-                image, target = frames[index]
+                image, target = frames[index * SAMPLES_PER_SCENE * CROPS_PER_FRAME]
                 image = image[None].to(self.device, memory_format=torch.channels_last)
                 found = self.average(image).argmax(dim=1)[0].cpu().numpy()
                 for label in (1, 2):

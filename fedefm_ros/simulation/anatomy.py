@@ -193,7 +193,9 @@ def _simulation(rng, shape, scale):
     if rng.random() < 0.5:
         fixed += rng.uniform(0.02, 0.1) * noise_field(rng, shape, 300 * scale)
     if rng.random() < 0.6:
-        clutter.add_vessel_tree(rng, fixed, scale, strength=rng.uniform(0.03, 0.3), wall=True)
+        # Simulators show the vessels a catheter fits into: many times as wide as it is.
+        clutter.add_vessel_tree(rng, fixed, 3.0 * scale, strength=rng.uniform(0.03, 0.3),
+                                wall=True)
     if rng.random() < 0.3:
         fixed += 0.3 * _spine(rng, shape, scale)
     fixed = cv2.GaussianBlur(fixed, (0, 0), 0.8)

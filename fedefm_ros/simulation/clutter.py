@@ -164,7 +164,7 @@ def add_phantom_parts(rng: np.random.Generator, layer: np.ndarray, scale: float)
                 lambda d, r, k=inner / outer: hollow_cylinder(d, r, r * k),
                 fade=(0.0, rng.uniform(20, 80) * scale))
     if rng.random() < 0.5:
-        add_vessel_tree(rng, layer, 2.2 * scale, strength=rng.uniform(0.05, 0.3), wall=True)
+        add_vessel_tree(rng, layer, 3.0 * scale, strength=rng.uniform(0.05, 0.3), wall=True)
     x, y = coordinates(layer.shape)
     for _ in range(rng.integers(0, 4)):
         angle = rng.choice((0, np.pi / 2)) + rng.normal(0, 0.06)

@@ -113,8 +113,9 @@ def draw_label(device: Device, mask: np.ndarray) -> None:
     points = device.points[max(device.start, device.hidden_until):]
     if len(points) < 2:
         return
-    # A label is at least 2 px wide: thinner ones are lost to any resampling.
-    half = max(device.radius_px, 1.0)
+    # A label is at least 3 px wide, as people draw them: thinner ones are lost to any resampling,
+    # and half a pixel beside them would count as a miss.
+    half = max(device.radius_px, 1.5)
     for tube in near_curve(points, mask.shape, half):
         mask[tube.rows, tube.cols] = device.kind
 
@@ -193,12 +194,12 @@ def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float,
 
     :param inside: the catheter whose lumen guides the wire.
     """
-    thin = rng.random() < 0.55
+    thin = rng.random() < 0.6
     diameter = rng.choice((0.014, 0.018)) if thin else rng.choice((0.025, 0.035, 0.038))
     radius = max(0.5 * diameter * INCH_MM / spacing_mm, 0.55)
     names = list(GUIDEWIRE_SHAPES)
     shape = GUIDEWIRE_SHAPES[rng.choice(names, p=(0.25, 0.3, 0.2, 0.15, 0.1))]
-    beyond = int(size * rng.choice((rng.uniform(0.0, 0.15), rng.uniform(0.1, 0.8)), p=(0.3, 0.7)))
+    beyond = int(size * rng.choice((rng.uniform(0.0, 0.15), rng.uniform(0.1, 0.8)), p=(0.2, 0.8)))
     bend = abs(rng.normal(0.0, 0.8)) + 0.1
     curvature = random_shape(rng, shape, spacing_mm, beyond, bend)
     hidden = start = 0

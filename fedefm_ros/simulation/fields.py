@@ -18,6 +18,9 @@ import cv2
 
 import numpy as np
 
+#: Pixels between extrema below which enlarging a smaller field would show.
+_COARSEST_PERIOD = 12.0
+
 
 def noise_field(rng: np.random.Generator, shape: tuple[int, int], period: float,
                 octaves: int = 1, persistence: float = 0.5) -> np.ndarray:
@@ -29,6 +32,15 @@ def noise_field(rng: np.random.Generator, shape: tuple[int, int], period: float,
     :returns: (H, W) float32, mean about 0, standard deviation about 1.
     """
     height, width = shape
+    if period >= 2 * _COARSEST_PERIOD and min(shape) >= 16:
+        # Nothing in it is finer than a few pixels of a smaller field: make that one.
+        finest = period / 2 ** (octaves - 1)
+        factor = int(min(finest / _COARSEST_PERIOD, min(shape) // 8))
+        if factor >= 2:
+            small = noise_field(rng, (-(-height // factor), -(-width // factor)),
+                                period / factor, octaves, persistence)
+            return cv2.resize(small, None, fx=factor, fy=factor,
+                              interpolation=cv2.INTER_CUBIC)[:height, :width]
     total = np.zeros(shape, np.float32)
     weight, norm = 1.0, 0.0
     for _ in range(octaves):

@@ -57,6 +57,7 @@ class Scene:
         self.size = size
         self.spacing_mm = spacing_mm
         self._anatomy = anatomy.build(kind, rng, size)
+        self._seen_through = _Background(self._anatomy.fixed + self._anatomy.moving)
         self._chain = random_chain(rng, kind, (size, size))
         self._heart = rng.uniform(0.3, 0.7, 2) * size
         self._heart_radius = rng.uniform(0.15, 0.4) * size
@@ -70,7 +71,7 @@ class Scene:
 
     def _draw_devices(self, rng, count):
         drawn = _random_devices(rng, self.kind, self.size, self.spacing_mm, count)
-        return [_bright_enough(device, self._chain) for device in drawn]
+        return [_bright_enough(device, self._chain, self._seen_through) for device in drawn]
 
     def detector(self, rng: np.random.Generator) -> Detector:
         """Return a detector with this acquisition's settings."""
@@ -137,18 +138,51 @@ class Scene:
                            length_mm=length * self.spacing_mm)]
 
 
-def _bright_enough(device, chain):
+class _Background:
+    """What a device must stand out from: how much light is left, and how uneven the anatomy is."""
+
+    def __init__(self, attenuation):
+        light = cv2.exp(-attenuation)
+        #: Light that comes straight through relative to its mean, (H, W).
+        self.light = light / max(float(light.mean()), 1e-6)
+        #: Line integrals without what varies slowly, (H, W).
+        self.uneven = attenuation - cv2.GaussianBlur(attenuation, (0, 0), 6.0)
+
+    def along(self, points, chain):
+        """
+        Return what a curve passes through, or None where no part of it is in the field.
+
+        :returns: the primary light's share of all, which is what scatter leaves of any contrast,
+            and the standard deviation of the surroundings' logarithm, noise and anatomy.
+        """
+        cells = np.rint(points).astype(int)
+        cells = cells[((cells >= 0) & (cells < chain.field.shape[0])).all(axis=1)]
+        cells = cells[chain.field[cells[:, 1], cells[:, 0]] > 0.25]
+        if len(cells) < 4:
+            return None
+        light = max(float(np.quantile(self.light[cells[:, 1], cells[:, 0]], 0.1)), 0.02)
+        share = light / (light + chain.scatter)
+        noise = np.sqrt((1.0 + chain.scatter) / (chain.photons * (light + chain.scatter)))
+        uneven = float(self.uneven[cells[:, 1], cells[:, 0]].std())
+        return share, float(np.hypot(noise, share * uneven))
+
+
+def _bright_enough(device, chain, background):
     """
-    Return the device, made denser where the acquisition would bury it in noise.
+    Return the device, made denser where noise and anatomy would bury it.
 
     An operator who cannot see the wire turns the dose up; a label on what nobody can see would
-    only teach guessing. The limit is a contrast of about two standard deviations of the noise a
-    pixel, at which an eye finds the line at a glance.
+    only teach guessing. The limit is a contrast of about two standard deviations a pixel of what
+    lies around it, at which an eye finds the line at a glance, and a few grey levels.
     """
+    around = background.along(device.points[max(device.start, device.hidden_until):], chain)
+    if around is None:
+        return device
+    share, spread = around
     blurred = 2.0 * device.radius_px / (2.0 * device.radius_px + 2.0 * chain.blur_px)
     seen = min(device.attenuation, device.attenuation * device.tip_factor) + device.filling
-    contrast = seen * blurred / (1.0 + chain.scatter) * np.sqrt(chain.photons)
-    wanted = 2.2 if device.radius_px < 2.0 else 1.6
+    contrast = seen * blurred * share
+    wanted = max(2.2 * spread, 0.05 if device.kind == labels.GUIDEWIRE else 0.1)
     if contrast >= wanted:
         return device
     return replace(device, attenuation=device.attenuation * min(wanted / contrast, 20.0))
@@ -160,7 +194,7 @@ def _random_devices(rng, kind, size, spacing_mm, count):
         count = int(rng.choice((0, 1, 2), p=(0.07, 0.75, 0.18)))
     chosen = []
     for _ in range(count):
-        if rng.random() < 0.17:
+        if rng.random() < 0.2:
             chosen.append(devices.random_guidewire(rng, size, spacing_mm, contrast=contrast))
             continue
         catheter = devices.random_catheter(rng, size, spacing_mm, contrast)

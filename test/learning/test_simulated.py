@@ -14,6 +14,7 @@
 
 """Simulated samples."""
 
+from fedefm_ros.learning.simulated import AIMED_SHARE
 from fedefm_ros.learning.simulated import SimulatedFrames
 
 import torch
@@ -33,3 +34,16 @@ def test_a_sample_is_what_the_network_takes():
     assert image.shape == (1, 96, 96) and image.dtype == torch.float32
     assert mask.shape == (96, 96) and mask.dtype == torch.int64
     assert -0.5 <= float(image.min()) and float(image.max()) <= 1.5
+
+
+def test_crops_are_drawn_around_instruments_more_often_than_chance_would():
+    frames = SimulatedFrames(60, seed=6, crop=64, size=256, shares={'simulation': 1.0})
+    held = [bool(mask.any()) for _, mask in (frames[index] for index in range(60))]
+    assert 0.5 * AIMED_SHARE < sum(held) / len(held)
+    by_chance = SimulatedFrames(60, seed=6, size=256, shares={'simulation': 1.0})
+    chances = []
+    for number in range(30):
+        _, truth = by_chance.frame(number)
+        tiles = truth.mask.reshape(4, 64, 4, 64).any(axis=(1, 3))
+        chances.append(tiles.mean())
+    assert sum(held) / len(held) > sum(chances) / len(chances) + 0.2

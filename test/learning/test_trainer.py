@@ -84,6 +84,23 @@ def test_the_result_is_a_checkpoint_with_its_provenance(tmp_path):
     assert checkpoint.spec.provenance['validation'] == {'dice_catheter': 0.5}
 
 
+def test_frozen_norms_change_neither_the_results_nor_their_own_statistics(tmp_path):
+    torch.manual_seed(0)
+    network = create('compact', **SMALL)
+    network(torch.rand(4, 1, 64, 64))  # gives the statistics other values than at birth
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        expected = network.eval()(image)
+    run = Trainer(network, replace(PLAN, freeze_norms=True), tmp_path, workers=0)
+    with torch.no_grad():
+        assert torch.allclose(network.train()(image), expected, atol=1e-5)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    run.run()
+    for key, value in network.state_dict().items():
+        fixed = 'running' in key or 'num_batches' in key
+        assert torch.equal(value, before[key]) == fixed, key
+
+
 def test_the_learning_rate_warms_up_stays_and_falls():
     plan = TrainingPlan(steps=100, warmup_steps=10, decay_share=0.5, learning_rate=1.0)
     rates = [plan.learning_rate_at(step) for step in range(100)]
