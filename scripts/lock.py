@@ -23,6 +23,7 @@ where Pythons differ, and the hashes of only those files that ./run may install.
 import argparse
 from collections import defaultdict
 from pathlib import Path
+import re
 import subprocess
 import tempfile
 import tomllib
@@ -31,7 +32,7 @@ FOLDER = Path(__file__).resolve().parent.parent / 'requirements'
 PYTHONS = ('3.10', '3.11', '3.12', '3.13')
 PLATFORM = 'x86_64-manylinux_2_28'
 # Chosen by pip at install time: torch (see torch.txt) and what only its CUDA builds need.
-UNLOCKED = ('cuda-', 'nvidia-', 'torch', 'triton')
+UNLOCKED = re.compile(r'(cuda-|nvidia-).*|torch|triton')
 
 
 def resolve(source: Path, python: str, constraints: list[str]) -> dict[str, dict]:
@@ -47,7 +48,7 @@ def resolve(source: Path, python: str, constraints: list[str]) -> dict[str, dict
             command += ['--constraint', constraint]
         subprocess.run(command, check=True)
         packages = tomllib.loads(output.read_text())['packages']
-        return {p['name']: p for p in packages if not p['name'].startswith(UNLOCKED)}
+        return {p['name']: p for p in packages if not UNLOCKED.fullmatch(p['name'])}
 
 
 def hashes(package: dict) -> set[str]:

@@ -61,11 +61,12 @@ def demo(
 
     source = source if source.startswith('simulator') else _absolute(source)
     # Told here and now, not by a node's log in a minute.
-    open_source(source).close()
+    with open_source(source) as opened:
+        scale = _scale(opened.carm)
     os.environ.update(station.dds_environment())
     started = time.monotonic()
     commands = {
-        station.SEGMENTATION: {'model': model, 'runtime': runtime},
+        station.SEGMENTATION: {'model': model, 'runtime': runtime, **scale},
         station.FLUOROSCOPY: {'source': source, 'rate': rate, 'size': size, 'loop': True}}
     with Processes(out / 'logs') as processes:
         for process in station.PROCESSES:
@@ -81,6 +82,15 @@ def demo(
     output.write_json(summary, json_file)
     if any(exits.values()):
         raise FedefmError(f'a node did not end cleanly: {exits}; logs are in {out / "logs"}')
+
+
+def _scale(carm) -> dict[str, float]:
+    """Return what the segmentation needs to tell millimetres; camera_info lacks the isocentre."""
+    if carm.focal_px and carm.magnification:
+        return {'source_isocenter_mm': carm.source_detector_mm / carm.magnification}
+    if carm.patient_spacing_mm:
+        return {'pixel_spacing_mm': sum(carm.patient_spacing_mm) / 2}
+    return {}
 
 
 def _absolute(source: str) -> str:

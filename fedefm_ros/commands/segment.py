@@ -71,15 +71,21 @@ def segment(
         count = opened.frame_count
         total = count if frames is None else min(frames, count or frames)
         spacing = opened.carm.patient_spacing_mm
-        times, with_instrument, found = [], 0, ()
+        times, with_instrument, refused, found = [], 0, 0, ()
         started = time.perf_counter()
         with Results(out, opened.rate, overwrite) as results, _stoppable() as stopped, \
                 output.progress('segmenting', total) as advance:
             for frame in opened:
-                raw = engine.infer(frame.image)
-                found = engine.instruments(raw, spacing, previous=found)
-                results.add(frame, raw.mask, found, {'spacing_mm': spacing})
-                times.append(raw.total_ms)
+                try:
+                    raw = engine.infer(frame.image)
+                except FedefmError as error:
+                    found = ()
+                    refused += 1
+                    results.add(frame, None, (), {'spacing_mm': spacing, 'refused': str(error)})
+                else:
+                    found = engine.instruments(raw, spacing, previous=found)
+                    results.add(frame, raw.mask, found, {'spacing_mm': spacing})
+                    times.append(raw.total_ms)
                 with_instrument += bool(found)
                 advance(results.frames, '')
                 if stopped() or results.frames == frames:
@@ -88,21 +94,26 @@ def segment(
                 raise FedefmError(f'{source}: holds no frame')
             interrupted = stopped()
         seconds = time.perf_counter() - started
-    p50, p99 = np.percentile(times, (50, 99))
+    p50, p99 = np.percentile(times, (50, 99)) if times else (float('nan'),) * 2
     summary = {
         'input': source, 'frames': results.frames, 'interrupted': interrupted,
-        'frames_with_instrument': with_instrument, 'fps': results.frames / seconds,
+        'refused': refused, 'frames_with_instrument': with_instrument,
+        'fps': results.frames / seconds,
         'latency_ms': {'p50': float(p50), 'p99': float(p99)}, 'model_id': info.model_id,
         'runtime': info.runtime, 'precision': info.precision, 'threads': info.threads,
         'masks': str(results.masks), 'instruments': str(results.instruments),
         'video': str(results.video), 'pictures': [str(results.sheet)]}
     output.table(f'{source} -> {out}', ['what', 'value'], [
         ['frames', results.frames],
+        ['refused, without a mask', refused],
         ['with an instrument', with_instrument],
         ['frames per second, all included', summary['fps']],
         ['image to mask, p50 / p99 ms', f'{p50:.1f} / {p99:.1f}'],
         ['picture', str(results.sheet)]])
     output.write_json(summary, json_file)
+    if refused == results.frames:
+        raise FedefmError(f'{source}: no mask for any of its {refused} frames; the reasons are in '
+                          f'{results.instruments}')
     if interrupted:
         output.say('interrupted; the frames so far are whole')
         raise typer.Exit(130)

@@ -88,24 +88,27 @@ class Results:
             if kind is None:
                 raise
 
-    def add(self, frame: Frame, mask: np.ndarray, instruments: tuple[Instrument, ...],
+    def add(self, frame: Frame, mask: np.ndarray | None, instruments: tuple[Instrument, ...],
             facts: dict) -> None:
         """
         Write one frame.
 
-        :param mask: (H, W) uint8.
+        :param mask: (H, W) uint8; None where the frame was refused: its number has no file then.
         :param facts: more entries for its line in ``instruments.jsonl``.
         """
-        height, width = mask.shape
+        height, width = frame.image.shape
         line = {'frame': self.frames, 'time': frame.time, 'width': width, 'height': height,
                 **facts, 'instruments': [_as_json(entry) for entry in instruments]}
         try:
-            _write_png(self.masks / f'{self.frames:06d}.png', mask)
+            if mask is not None:
+                _write_png(self.masks / f'{self.frames:06d}.png', mask)
             self._lines.write(json.dumps(line) + '\n')
             self._lines.flush()
         except OSError as error:
             raise _unwritable(self.folder, error) from error
-        overlay = draw_overlay(to_8_bit(frame.image), mask, instruments, f'{self.frames}')
+        text = f'{self.frames}' if mask is not None else f'{self.frames}: no mask'
+        drawn = mask if mask is not None else np.zeros((height, width), np.uint8)
+        overlay = draw_overlay(to_8_bit(frame.image), drawn, instruments, text)
         self._add_to_video(overlay)
         self._add_to_sheet(overlay)
         self.frames += 1

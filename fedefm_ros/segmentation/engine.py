@@ -21,6 +21,8 @@ from pathlib import Path
 import threading
 import time
 
+import cv2
+
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
@@ -131,7 +133,8 @@ class SegmentationEngine:
         """
         Segment an image, (H, W) uint8 or uint16 of any size.
 
-        Raises FedefmError where it is anything else.
+        Raises FedefmError where it is anything else, and where the network marks so much of it
+        (``GeometryParameters.max_foreground``) that the mask can only be wrong.
         """
         start = time.perf_counter()
         active = self._active
@@ -145,6 +148,11 @@ class SegmentationEngine:
             labels, probability = labels.copy(), probability.copy()
         labels = remove_specks(labels, probability, self.specks)
         mask, probability = restore(labels, probability, prepared.box)
+        share = cv2.countNonZero(mask) / mask.size
+        if share > self.geometry.max_foreground:
+            raise FedefmError(
+                f'the model marked {share:.0%} of the image, at most '
+                f'{self.geometry.max_foreground:.0%} can be instruments: no mask')
         return RawSegmentation(mask, probability, active.info.model_id, 1e3 * inference,
                                1e3 * (time.perf_counter() - start), image)
 

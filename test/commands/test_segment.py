@@ -125,6 +125,23 @@ def test_a_folder_becomes_masks_instruments_video_and_sheet(recording, model, tm
     assert figures['pictures'] == [str(out / 'overlay.png')]
 
 
+def test_a_frame_whose_mask_can_only_be_wrong_gets_none(recording, model, tmp_path):
+    stripes = np.full((301, 290), 180, np.uint8)
+    stripes[:, np.arange(290) % 9 < 4] = 60
+    cv2.imwrite(str(recording / '2.png'), stripes)
+    done = segment(recording, '-o', tmp_path / 'out', '--model', model,
+                   '--json', tmp_path / 'figures.json')
+    assert done.exit_code == 0, done.output
+    assert [path.stem for path in sorted((tmp_path / 'out' / 'masks').iterdir())] \
+        == ['000000', '000001', '000003', '000004']
+    lines = [json.loads(line) for line in
+             (tmp_path / 'out' / 'instruments.jsonl').read_text().splitlines()]
+    assert '25% can be instruments' in lines[2]['refused'] and not lines[2]['instruments']
+    assert json.loads((tmp_path / 'figures.json').read_text())['refused'] == 1
+    alone = segment(recording / '2.png', '-o', tmp_path / 'none', '--model', model)
+    assert alone.exit_code == 1 and 'no mask for any of its 1 frames' in alone.output
+
+
 def test_the_real_human_sequence_gets_millimetres(shared_data, model, tmp_path):
     done = segment(shared_data / 'xa_human_a.dcm', '-o', tmp_path, '--model', model,
                    '--frames', 2)

@@ -131,6 +131,14 @@ def test_what_is_no_grey_image_is_refused_and_the_engine_goes_on(engine, image):
     assert engine.infer(wire_picture()[0]).mask.any()
 
 
+def test_a_mask_that_covers_much_of_the_image_is_refused(engine):
+    stripes = np.full((256, 256), 180, np.uint8)
+    stripes[:, np.arange(256) % 9 < 4] = 60
+    with pytest.raises(FedefmError, match='at most 25% can be instruments'):
+        engine.infer(stripes)
+    assert engine.infer(wire_picture()[0]).mask.any()
+
+
 def test_what_infer_returned_stays_when_it_is_called_again(engine):
     first = engine.infer(line_picture(256))
     mask, probability = first.mask.copy(), first.probability.copy()
