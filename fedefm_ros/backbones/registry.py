@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
 # 'module:name' is imported when it is first asked for: listing names must not import torch.
 _BACKBONES: dict[str, str | Callable[..., nn.Module]] = {
+    'classifier': 'fedefm_ros.backbones.classifier:Classifier',
     'compact': 'fedefm_ros.backbones.compact:CompactUNet',
+    'swin_unet': 'fedefm_ros.backbones.swin_unet:SwinUNet',
+    'transunet': 'fedefm_ros.backbones.transunet:TransUNet',
+    'transunet_small': 'fedefm_ros.backbones.transunet:transunet_small',
+    'unet': 'fedefm_ros.backbones.unet:UNet',
+    'vit': 'fedefm_ros.backbones.vit:ViTSegmenter',
 }
 
 

@@ -65,6 +65,9 @@ class ModelSpec:
     input_size: int = 512
     """Side of the square input in pixels, a multiple of 32."""
     normalisation: Normalisation = Normalisation()
+    min_confidence: float = 0.0
+    """Connected foreground of a lower mean probability is left out: chosen on validation frames,
+    since networks differ in how sure they are."""
     provenance: dict = field(default_factory=dict)
     """Free text for people: how it was trained, on what, by whom; JSON values."""
 
@@ -78,6 +81,9 @@ class ModelSpec:
         size = self.input_size
         if not isinstance(size, int) or size % 32 or not 32 <= size <= 4096:
             raise FedefmError(f'input size {size!r} must be a multiple of 32 from 32 to 4096')
+        least = self.min_confidence
+        if not isinstance(least, (int, float)) or not 0 <= least < 1:
+            raise FedefmError(f'min_confidence {least!r} must be a number from 0 to below 1')
         if len(self.labels) < 2 or not all(isinstance(name, str) for name in self.labels):
             raise FedefmError(f'labels {self.labels!r} must be two or more names')
 

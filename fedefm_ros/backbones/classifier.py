@@ -1,0 +1,54 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Any segmentation backbone's encoder as a classifier of whole images."""
+
+from __future__ import annotations
+
+from fedefm_ros.backbones import registry
+from fedefm_ros.backbones.limits import check_sizes
+
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    """
+    Map images to logits, one a label: the coarsest features, averaged over the image, a layer.
+
+    Input as the backbone's; output (B, classes).
+    """
+
+    def __init__(self, backbone: str = 'compact', config: dict | None = None, classes: int = 11):
+        """
+        Make the network with random weights.
+
+        :param backbone: a name of the registry that has ``features``.
+        :param config: its configuration.
+        """
+        super().__init__()
+        check_sizes(classes=(classes, 4096))
+        if backbone == 'classifier':
+            raise ValueError('a classifier cannot be its own backbone')
+        self.backbone = registry.create(backbone, **(config or {}))
+        if not hasattr(self.backbone, 'features'):
+            raise ValueError(f'backbone {backbone!r} gives no features')
+        with torch.device('meta'), torch.no_grad():
+            width = registry.create(backbone, **(config or {})).features(
+                torch.zeros(1, 1, 64, 64))[-1].shape[1]
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (B, classes)."""
+        return self.head(self.backbone.features(x)[-1].mean(dim=(2, 3)))

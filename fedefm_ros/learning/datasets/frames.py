@@ -1,0 +1,116 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A set of images with masks that are read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import re
+
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.datasets import reading
+from fedefm_ros.learning.datasets.split import split_groups
+
+import numpy as np
+
+# A frame's number at the end of its name, with what sets it apart: 'patient2_seq-0012'.
+_FRAME_NUMBER = re.compile(r'[\s_.#-]*\d+$')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image and how to get its mask."""
+
+    name: str
+    """Unique in its set; for messages and pictures."""
+    group: str
+    """The patient, or the sequence; frames of one group never end up in two parts of a split."""
+    image: Path
+    read_mask: Callable[[tuple[int, int]], np.ndarray]
+    """From the image's shape (H, W) to its mask, (H, W) uint8 of ``labels`` values."""
+
+
+class FrameSet(Sequence):
+    """Images and masks; item i is (image, mask), both (H, W), uint8 (or uint16) and uint8."""
+
+    def __init__(self, name: str, entries: Sequence[Entry],
+                 classes: Sequence[int] = (labels.CATHETER, labels.GUIDEWIRE)):
+        """
+        Hold the entries, sorted by name.
+
+        :param classes: what the masks can hold beside the background. A set that marks only one
+            of the instruments says nothing about the other.
+        """
+        self.name = name
+        self.entries = tuple(sorted(entries, key=lambda entry: entry.name))
+        self.classes = tuple(classes)
+        if not self.entries:
+            raise FedefmError(f'{name}: holds no image')
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return one image and its mask; raises FedefmError that names the file."""
+        entry = self.entries[index]
+        image = reading.grey_image(entry.image)
+        return image, entry.read_mask(image.shape)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield all images with their masks."""
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return the patients or sequences, sorted."""
+        return tuple(sorted({entry.group for entry in self.entries}))
+
+    def split(self, shares: dict[str, float], seed: int) -> dict[str, FrameSet]:
+        """
+        Return named parts that share no patient or sequence; raises FedefmError if too few.
+
+        :param shares: part -> its share of the groups.
+        """
+        try:
+            parts = split_groups(self.groups, shares, seed)
+        except FedefmError as error:
+            raise FedefmError(f'{self.name}: {error}') from error
+        return {part: FrameSet(f'{self.name} [{part}]',
+                               [e for e in self.entries if e.group in members], self.classes)
+                for part, members in parts.items()}
+
+
+def group_by_name(stem: str, pattern: str | None = None) -> str:
+    """
+    Return the patient or sequence that a file name tells of.
+
+    :param pattern: regular expression whose first group is the answer; None: the name without
+        the frame's number at its end.
+    :raises FedefmError: the pattern does not fit the name.
+    """
+    if pattern is None:
+        return _FRAME_NUMBER.sub('', stem)
+    try:
+        found = re.search(pattern, stem)
+        if found:
+            return found.group(1)
+    except (re.error, IndexError) as error:
+        raise FedefmError(f'the group pattern {pattern!r} is no regular expression with one '
+                          f'group: {error}') from error
+    raise FedefmError(f'the group pattern {pattern!r} does not fit the name {stem!r}')

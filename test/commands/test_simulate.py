@@ -1,0 +1,122 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Simulated data sets on disk: whole, seeded, and readable by the loaders."""
+
+import json
+
+import cv2
+
+from fedefm_ros.cli import app
+from fedefm_ros.evaluation.labels import read_centerlines
+from fedefm_ros.learning.datasets import open_dataset
+
+import numpy as np
+
+import pytest
+
+from typer.testing import CliRunner
+
+
+def simulate(*arguments):
+    return CliRunner().invoke(app, ['simulate', '--size', '96', *map(str, arguments)])
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob('*') if path.is_file()}
+
+
+def test_a_folder_has_images_masks_centrelines_and_a_contact_sheet(tmp_path):
+    out = tmp_path / 'set'
+    done = simulate('-o', out, '--kind', 'phantom', '--frames', 9, '--json', tmp_path / 'f.json')
+    assert done.exit_code == 0, done.output
+    frames = open_dataset('folder', out)
+    assert len(frames) == 9
+    assert frames.groups == ('phantom-00000', 'phantom-00001', 'phantom-00002')
+    curves = read_centerlines(out / 'centerlines.json')
+    assert sorted(curves) == [f'{entry.name}.png' for entry in frames.entries]
+    marked = on_line = 0
+    for entry, (image, mask) in zip(frames.entries, frames):
+        assert image.shape == mask.shape == (96, 96) and np.ptp(image) > 10
+        marked += bool(mask.any())
+        for instrument in curves[f'{entry.name}.png']:
+            x, y = np.rint(instrument.centerline[len(instrument.centerline) // 2]).astype(int)
+            on_line += mask[max(y - 1, 0):y + 2, max(x - 1, 0):x + 2].any()
+    assert marked >= 6 and on_line >= 5
+    assert cv2.imread(str(out / 'overview.png')).shape[2] == 3
+    figures = json.loads((tmp_path / 'f.json').read_text())
+    assert figures['frames'] == 9 and figures['patients'] == 3
+    assert figures['pictures'] == [str(out / 'overview.png')]
+
+
+def test_equal_seeds_give_equal_files_and_kinds_do_not_share_devices(tmp_path):
+    for name, seed in (('a', 4), ('b', 4), ('c', 5)):
+        assert simulate('-o', tmp_path / name, '--frames', 2, '--seed', seed).exit_code == 0
+    assert files(tmp_path / 'a') == files(tmp_path / 'b')
+    assert files(tmp_path / 'a')['masks/human-00000-0.png'] \
+        != files(tmp_path / 'c')['masks/human-00000-0.png']
+    curves = json.loads((tmp_path / 'a' / 'centerlines.json').read_text())['frames']
+    assert len({json.dumps(curves[f'{kind}-00000-0.png'])
+                for kind in ('human', 'animal', 'phantom', 'simulation')}) == 4
+
+
+def test_the_aioz_layout_is_read_by_its_loader(tmp_path):
+    out = tmp_path / 'set'
+    done = simulate('-o', out, '--frames', 8, '--format', 'aioz', '--test-share', 0.5)
+    assert done.exit_code == 0, done.output
+    for domain in ('phantom', 'animal', 'sim', 'real'):
+        parts = [open_dataset('aioz', out, part=part, domains=[domain])
+                 for part in ('train', 'test')]
+        assert [len(part) for part in parts] == [4, 4]
+        assert not set(parts[0].groups) & set(parts[1].groups)
+        masks = [mask for part in parts for _, mask in part]
+        assert any(mask.any() for mask in masks)
+        values = set(np.unique(np.stack(masks)).tolist())
+        assert values <= ({0, 1, 2} if domain in ('phantom', 'animal') else {0, 1})
+
+
+def test_a_video_has_a_centreline_a_frame(tmp_path):
+    out = tmp_path / 'set'
+    done = simulate('-o', out, '--kind', 'human', '--frames', 5, '--format', 'video')
+    assert done.exit_code == 0, done.output
+    reader = cv2.VideoCapture(str(out / 'human.mp4'))
+    assert reader.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    curves = read_centerlines(out / 'human.json')
+    assert sorted(curves) == ['0', '1', '2', '3', '4']
+    assert all(len(curve) >= 1 for curve in curves.values())
+
+
+@pytest.mark.parametrize('arguments, reason', [
+    (('--size', 97, '--format', 'video'), 'a video needs an even size'),
+    (('-o', 'occupied'), 'is there already'), (('-o', 'occupied/file/x'), 'cannot be written')])
+def test_what_cannot_be_is_said_and_nothing_is_left(tmp_path, monkeypatch, arguments, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'occupied').mkdir()
+    (tmp_path / 'occupied' / 'file').write_text('mine')
+    done = simulate('-o', 'out', '--frames', 1, *arguments)
+    assert done.exit_code == 1 and reason in done.output and 'Traceback' not in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ['occupied']
+
+
+def test_a_run_that_fails_leaves_no_half_set(tmp_path, monkeypatch):
+    from fedefm_ros.learning.datasets import writing
+
+    def full(*_):
+        raise writing.FedefmError('no space left')
+
+    monkeypatch.setattr(writing.FolderWriter, 'add', full)
+    done = simulate('-o', tmp_path / 'out', '--kind', 'phantom', '--frames', 1)
+    assert done.exit_code == 1 and 'no space left' in done.output
+    assert list(tmp_path.iterdir()) == []
