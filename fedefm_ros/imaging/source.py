@@ -146,7 +146,8 @@ def _folder_kind(path: Path) -> str:
     """Return dicom, image or bag by what a folder holds, else what is wrong with it."""
     from fedefm_ros.imaging.folder import visible_files
     files = visible_files(path)
-    if any(file.name == 'metadata.yaml' or file.suffix in ('.mcap', '.db3') for file in files):
+    if any(file.name == 'metadata.yaml' or file.suffix in ('.mcap', '.db3', '.bag')
+           for file in files):
         return 'bag'
     kinds = [_file_kind(file) for file in files]
     for kind in ('dicom', 'image'):
@@ -171,12 +172,12 @@ def _file_kind(path: Path) -> str:
         return 'dicom'
     if kind_of(head):
         return 'image'
-    if head.startswith((b'\x89MCAP0\r\n', b'SQLite format 3\0')):
+    if head.startswith((b'\x89MCAP0\r\n', b'SQLite format 3\0', b'#ROSBAG V2.0\n')):
         return 'bag'
     if is_video(head):
         return 'video'
     # Damaged files are better refused by who knows what they should have been.
-    suffixes = {'dicom': ('.dcm', '.dicom', '.ima'), 'bag': ('.mcap', '.db3'),
+    suffixes = {'dicom': ('.dcm', '.dicom', '.ima'), 'bag': ('.mcap', '.db3', '.bag'),
                 'video': ('.avi', '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.mpg', '.mpeg',
                           '.wmv', '.ts'),
                 'image': ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')}

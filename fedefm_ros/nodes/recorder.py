@@ -12,113 +12,214 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Record a station's topics into a bag, without rosbag2: messages are stored as they arrive."""
+"""Record topics into a bag, without rosbag2: messages are stored as they arrive, undecoded."""
 
+from collections import Counter
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+import re
 import threading
 
-from diagnostic_msgs.msg import DiagnosticArray
-
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.msg import InstrumentArray
-from fedefm_ros.paths import share_dir
+from fedefm_ros.imaging.bag_storage import Topic
+from fedefm_ros.imaging.bag_types import definition
+from fedefm_ros.imaging.bag_writer import BagWriter
+from fedefm_ros.nodes.recorder_topics import message_class
+from fedefm_ros.nodes.recorder_topics import offered_profiles
+from fedefm_ros.nodes.recorder_topics import subscription_qos
 
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
 
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
-from rosbags.typesys import get_types_from_msg
-from rosbags.typesys import get_typestore
-from rosbags.typesys import Stores
+#: What a station says, relative to its namespace, and what all stations share.
+STATION_TOPICS = (
+    'fluoroscopy/image_raw', 'fluoroscopy/camera_info', 'segmentation/mask',
+    'segmentation/instruments', 'segmentation/tip', 'segmentation/centerline',
+    'segmentation/label_info', 'ground_truth/mask', 'ground_truth/instruments',
+    'procedure_active', 'federation/status', '/federation/announcements', '/diagnostics')
 
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
+#: Seconds between looks at which topics there are.
+_LOOK_PERIOD = 0.1
 
-#: Topics of a station, relative to its namespace, and whether they are best effort.
-_TOPICS = (
-    ('fluoroscopy/image_raw', Image, True),
-    ('fluoroscopy/camera_info', CameraInfo, True),
-    ('segmentation/mask', Image, False),
-    ('segmentation/instruments', InstrumentArray, False),
-    ('ground_truth/mask', Image, False),
-    ('ground_truth/instruments', InstrumentArray, False),
-    ('/diagnostics', DiagnosticArray, False),
-)
+
+@dataclass(frozen=True)
+class Choice:
+    """Which topics to record."""
+
+    names: tuple[str, ...] = ()
+    """Full names."""
+    pattern: str = ''
+    """Regular expression for whole names."""
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a topic is meant."""
+        return name in self.names or bool(self.pattern and re.fullmatch(self.pattern, name))
+
+
+def station_topics(namespace: str, compressed: bool = False) -> Choice:
+    """
+    Return the topics of a station.
+
+    :param compressed: the images as PNG instead of raw.
+    """
+    station = '/' + namespace.strip('/') if namespace.strip('/') else ''
+    names = [name if name.startswith('/') else f'{station}/{name}' for name in STATION_TOPICS]
+    if compressed:
+        names[0] += '/compressed'
+    return Choice(tuple(names))
+
+
+class Recorder:
+    """
+    Subscribes to topics as they appear and writes in a thread of its own.
+
+    A subscription's callback only queues: where the disk is slower than the topics, messages are
+    dropped here and counted, and nobody waits. The node's executor has to be spun by another
+    thread.
+    """
+
+    def __init__(self, node: Node, writer: BagWriter, choice: Choice,
+                 queue_bytes: int = 256 * 2**20):
+        """
+        Start recording.
+
+        :param queue_bytes: messages that wait for the disk take no more memory than this.
+        """
+        self._node = node
+        self._writer = writer
+        self._choice = choice
+        self._room = self._queue_bytes = queue_bytes
+        self._queue: deque[tuple[str, int, bytes]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._subscriptions: dict[str, tuple] = {}
+        self._profiles: dict[str, tuple] = {}
+        self._types: dict[str, str] = {}
+        self.received: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        """Messages that found the queue full, by topic."""
+        self.lost: Counter[str] = Counter()
+        """Messages that the transport says it lost on the way here, by topic."""
+        self.refused: dict[str, str] = {}
+        """Topics that cannot be recorded, and why."""
+        self.fullest = 0.0
+        """Share of the queue that was in use at worst, 0 to 1."""
+        self.failure: FedefmError | None = None
+        """Why writing ended before it was asked to."""
+        self._look()
+        self._timer = node.create_timer(_LOOK_PERIOD, self._look)
+        self._thread = threading.Thread(target=self._write_all, name='recorder', daemon=True)
+        self._thread.start()
+
+    @property
+    def topics(self) -> list[str]:
+        """Return what is subscribed to."""
+        return sorted(self._subscriptions)
+
+    def close(self) -> None:
+        """Stop receiving, write what is queued and complete the bag; may be called twice."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        self._node.destroy_timer(self._timer)
+
+    def _look(self):
+        """Subscribe to topics that are new, anew where their publishers' QoS asks for it."""
+        if self._closing:
+            return
+        for name, types in self._node.get_topic_names_and_types():
+            if name not in self._choice or name in self.refused:
+                continue
+            publishers = self._node.get_publishers_info_by_topic(name)
+            if not publishers:
+                continue
+            self._profiles[name] = offered_profiles(publishers)
+            qos = subscription_qos(publishers)
+            kept = self._subscriptions.get(name)
+            if kept and kept[0] == qos:
+                continue
+            if kept:
+                self._node.destroy_subscription(kept[1])
+            self._subscribe(name, types[0], qos)
+
+    def _subscribe(self, name, msgtype, qos):
+        try:
+            kind = message_class(msgtype)
+            definition(msgtype)
+        except FedefmError as error:
+            self.refused[name] = str(error)
+            self._node.get_logger().warning(f'{name} is not recorded: {error}')
+            return
+        self._types[name] = msgtype
+
+        def on_lost(info):
+            self.lost[name] += info.total_count_change
+
+        self._subscriptions[name] = qos, self._node.create_subscription(
+            kind, name, partial(self._on_message, name), qos, raw=True,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=on_lost))
+
+    def _on_message(self, name, data):
+        self.received[name] += 1
+        now = self._node.get_clock().now().nanoseconds
+        with self._wake:
+            if self._closing or self.failure:
+                return
+            if len(data) > self._room:
+                self.dropped[name] += 1
+                return
+            self._room -= len(data)
+            self.fullest = max(self.fullest, 1.0 - self._room / self._queue_bytes)
+            self._queue.append((name, now, data))
+            self._wake.notify()
+
+    def _write_all(self):
+        """Write until the end; runs in the thread."""
+        try:
+            while True:
+                with self._wake:
+                    if not self._queue and not self._closing:
+                        self._wake.wait(0.2)
+                    item = self._queue.popleft() if self._queue else None
+                    if item is None and self._closing:
+                        break
+                if item is None:
+                    self._writer.flush_if_due()
+                    continue
+                name, stamp, data = item
+                if not self._writer.has(name):
+                    self._writer.add_topic(Topic(name, self._types[name], self._profiles[name]))
+                self._writer.write(name, stamp, data)
+                with self._wake:
+                    self._room += len(data)
+            self._writer.close()
+        except FedefmError as error:
+            with self._wake:
+                self.failure = error
+                self._queue.clear()
 
 
 @contextmanager
-def recording(path: Path | None, node: Node, namespace: str) -> Iterator[None]:
+def recording(path: Path | None, node: Node, namespace: str) -> Iterator[Recorder | None]:
     """
     Record a station into a new bag (MCAP) while the block lasts.
 
     :param path: folder of the bag, which must not exist; None records nothing.
     :param node: whose executor delivers the messages; another thread spins it.
-    :raises FedefmError: the bag exists or cannot be written.
+    :raises FedefmError: the bag exists, cannot be written, or the disk became full.
     """
     if path is None:
-        yield
+        yield None
         return
-    if path.exists():
-        raise FedefmError(f'{path} exists; name a new bag')
-    writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+    recorder = Recorder(node, BagWriter(path), station_topics(namespace))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer.open()
-    except OSError as error:
-        raise FedefmError(f'{path} cannot be written: {error.strerror or error}') from error
-    recorder = _Recorder(writer, node, namespace)
-    try:
-        yield
+        yield recorder
     finally:
         recorder.close()
-
-
-class _Recorder:
-    """Subscriptions that write; the lock keeps a late message out of a closed bag."""
-
-    def __init__(self, writer, node, namespace):
-        self._writer = writer
-        self._node = node
-        self._lock = threading.Lock()
-        types = _types()
-        self._subscriptions = [
-            self._subscribe(types, kind, name if name.startswith('/') else f'{namespace}/{name}',
-                            best_effort) for name, kind, best_effort in _TOPICS]
-
-    def _subscribe(self, types, kind, topic, best_effort):
-        connection = self._writer.add_connection(topic, _type_name(kind), typestore=types)
-        qos = QoSProfile(depth=30, reliability=ReliabilityPolicy.BEST_EFFORT if best_effort
-                         else ReliabilityPolicy.RELIABLE)
-
-        def write(data):
-            with self._lock:
-                if self._writer:
-                    self._writer.write(
-                        connection, self._node.get_clock().now().nanoseconds, data)
-
-        return self._node.create_subscription(kind, topic, write, qos, raw=True)
-
-    def close(self):
-        with self._lock:
-            writer, self._writer = self._writer, None
-            writer.close()
-
-
-def _type_name(kind):
-    package, _, _ = kind.__module__.partition('.')
-    return f'{package}/msg/{kind.__name__}'
-
-
-def _types():
-    """Return the types of a distribution and those of this package."""
-    store = get_typestore(Stores.ROS2_KILTED)
-    found = {}
-    for path in sorted((share_dir() / 'msg').glob('Instrument*.msg')):
-        found.update(get_types_from_msg(
-            path.read_text(encoding='utf-8'), f'fedefm_ros/msg/{path.stem}'))
-    store.register(found)
-    return store
+    if recorder.failure:
+        raise recorder.failure

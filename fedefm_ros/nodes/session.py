@@ -26,6 +26,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 
+def named(name: str) -> Callable[[Context], Node]:
+    """Return what ``spinning`` makes a node of this name with."""
+    return lambda context: Node(name, context=context)
+
+
 @contextmanager
 def spinning(make_node: Callable[[Context], Node]) -> Iterator[Node]:
     """
