@@ -12,118 +12,137 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`evaluate`: score a model on frames whose truth is known."""
+"""`evaluate`: score models, or masks made before, on a recording, a data set or the simulator."""
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 import time
 from typing import Annotated
 
-import cv2
-
+from fedefm_ros import __version__
 from fedefm_ros.commands import output
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.evaluation.cases import Case
-from fedefm_ros.evaluation.cases import labelled_cases
-from fedefm_ros.evaluation.cases import simulated_cases
-from fedefm_ros.evaluation.scoring import Scores
-
-import numpy as np
 
 import typer
 
-#: Pictures in the sheet.
-_PICTURES = 12
+_MODEL = 'realtime'
 
 
 def evaluate(
     source: Annotated[str, typer.Argument(
-        metavar='INPUT', help='simulator:KIND (human, animal, phantom, simulation), or a file or '
-        'folder with --labels.')],
-    labels: Annotated[Path | None, typer.Option(
-        help='Centreline JSON with the truth of INPUT.')] = None,
-    model: output.ModelOption = 'realtime',
+        metavar='INPUT', help='A bag, DICOM file or folder, image, video, folder of images, data '
+        'set (AIOZ, CathAction, Guide3D, images/ and masks/) or simulator:KIND (human, animal, '
+        'phantom, simulation).')],
+    against: Annotated[Path | None, typer.Option(
+        '--against', '--labels', help='Ground truth: a label file (centreline JSON, Guide3D JSON, '
+        'CVAT XML), a folder of masks, or a bag with ground_truth topics.')] = None,
+    model: Annotated[list[str] | None, typer.Option(
+        help='A .safetensors file or a shipped name; several are compared with the first. '
+        f'[default: {_MODEL}]')] = None,
+    recorded: Annotated[bool, typer.Option(
+        '--recorded', help='Score the masks that the bag INPUT holds.')] = False,
+    masks: Annotated[list[Path] | None, typer.Option(
+        help='Score masks made before: a folder of `segment`, or a bag with masks.')] = None,
     runtime: output.RuntimeOption = 'auto',
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
+    part: Annotated[str, typer.Option(help='Of a data set that has parts.')] = 'test',
     out: Annotated[Path | None, typer.Option(
-        '-o', '--out', help='Folder for pictures.')] = None,
+        '-o', '--out', help='Folder for report.html, metrics.json, tables, pictures and '
+        'video.')] = None,
+    video: Annotated[bool, typer.Option(help='Write overlay.mp4, too.')] = True,
+    resamples: Annotated[int, typer.Option(
+        min=10, help='Bootstrap resamples for the intervals.')] = 1000,
+    seed: Annotated[int, typer.Option(help='Of the bootstrap.')] = 20250519,
     json_file: output.JsonOption = None,
 ):
-    """Score a model against ground truth, frame by frame, with the engine that the node runs."""
-    from fedefm_ros.segmentation.engine import SegmentationEngine
+    """
+    Score models, or masks that were made before, frame by frame.
 
-    cases, total = _cases(source, labels, frames)
-    engine = SegmentationEngine.open(model, runtime=runtime)
-    scores, pictures, seconds, count = Scores(), [], 0.0, 0
-    with output.progress('scoring', total) as advance:
-        for case in cases:
-            start = time.perf_counter()
-            raw = engine.infer(case.image)
-            found = engine.instruments(raw, case.spacing_mm)
-            seconds += time.perf_counter() - start
-            count += 1
-            if case.mask is not None:
-                scores.add_mask(raw.mask, case.mask)
-            scores.add_instruments(found, case.instruments)
-            if out and len(pictures) < _PICTURES:
-                pictures.append(_picture(case, raw.mask, found))
-            advance(count, '')
-    if not count:
-        raise FedefmError(f'{labels} names no frame of {source}')
-    summary = {**scores.summary(), 'fps': count / seconds, 'model_id': engine.info.model_id,
-               'runtime': engine.info.runtime, 'precision': engine.info.precision,
-               'pictures': []}
-    if out:
-        summary['pictures'] = [_write_sheet(pictures, out)]
-    _print(source, summary)
-    output.write_json(summary, json_file)
+    Models run on the engine that the node runs. With several contestants the first is what the
+    others are compared with (models first, then the recorded masks, then --masks). Without ground
+    truth only consistency from frame to frame is measured.
+    """
+    from fedefm_ros.commands.evaluate_results import Folder
+    from fedefm_ros.commands.evaluate_results import json_of
+    from fedefm_ros.commands.evaluate_results import print_tables
+    from fedefm_ros.evaluation.cases import open_cases
+    from fedefm_ros.evaluation.run import run
+    from fedefm_ros.evaluation.summary import summary_of
 
+    with ExitStack() as stack:
+        cases = open_cases(source, against, frames, part)
+        stack.callback(cases.close)
+        contestants = _contestants(source, cases, model, recorded, masks or [], runtime)
+        for each in contestants:
+            stack.callback(each.close)
+        folder = Folder(out, [each.name for each in contestants], cases.rate, video) \
+            if out else None
+        with output.progress('scoring', cases.total) as advance:
+            count = 0
 
-def _cases(source, labels_path, frames) -> tuple[Iterator[Case], int | None]:
-    if source.startswith('simulator'):
-        from fedefm_ros.simulation.anatomy import KINDS
-        kind = source.partition(':')[2] or 'human'
-        if kind not in KINDS:
-            raise FedefmError(f'{source}: known kinds are {", ".join(KINDS)}')
-        return simulated_cases(kind, frames), frames
-    if labels_path is None:
-        raise FedefmError(f'{source} has no ground truth of its own: name it with --labels FILE')
-    return labelled_cases(Path(source), labels_path), None
-
-
-def _picture(case, mask, found):
-    from fedefm_ros.imaging.windowing import to_8_bit
-    from fedefm_ros.segmentation.overlay import draw_overlay
-    grey = to_8_bit(case.image)
-    picture = draw_overlay(grey, mask, found, case.name)
-    for instrument in case.instruments:
-        points = np.rint(instrument.centerline).astype(int)
-        cv2.polylines(picture, [points], False, (0, 200, 0), 1)
-    return cv2.resize(picture, (512, 512), interpolation=cv2.INTER_AREA)
+            def show(case, shown):
+                nonlocal count
+                count += 1
+                advance(count, '')
+            outcome = run(cases.frames, contestants, [*(folder.watchers if folder else ()), show])
+    if not outcome.frames:
+        raise FedefmError(f'{source}: holds no frame')
+    if against and not outcome.scored:
+        raise FedefmError(f'{against} names no frame of {source}')
+    for record in outcome.records:
+        if record.missing == outcome.frames:
+            raise FedefmError(f'{record.name}: has no mask for any of the {outcome.frames} frames '
+                              f'of {source}')
+    summary = summary_of(outcome, resamples, seed)
+    facts = _facts(source, cases, outcome)
+    figures = json_of(facts, summary, outcome)
+    if folder:
+        figures['pictures'] = folder.finish(facts, summary, outcome)
+        figures['report'] = folder.path / 'report.html'
+        output.write_json(figures, folder.path / 'metrics.json')
+    print_tables(facts, summary)
+    output.write_json(figures, json_file)
 
 
-def _write_sheet(pictures, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    while len(pictures) % 4:
-        pictures.append(np.zeros_like(pictures[0]))
-    sheet = np.vstack([np.hstack(pictures[i:i + 4]) for i in range(0, len(pictures), 4)])
-    path = folder / 'frames.png'
-    if not cv2.imwrite(str(path), sheet[..., ::-1]):
-        raise FedefmError(f'{path} cannot be written')
-    return path
+def _contestants(source, cases, models, recorded, masks, runtime):
+    from fedefm_ros.evaluation.contestants import BagContestant
+    from fedefm_ros.evaluation.contestants import EngineContestant
+    from fedefm_ros.evaluation.contestants import FolderContestant
+    from fedefm_ros.imaging.bag_files import is_bag
+    if not models and not recorded and not masks:
+        models = [_MODEL]
+    found = [EngineContestant(name, runtime) for name in models or ()]
+    bags = [(Path(source), 'recorded')] if recorded else []
+    if recorded and cases.bag is None:
+        raise FedefmError(f'{source} is no bag: --recorded scores the masks in a bag')
+    for path in masks:
+        if not path.exists():
+            raise FedefmError(f'{path}: no such file or folder; --masks takes a folder of '
+                              '`segment` or a bag')
+        if is_bag(path):
+            bags.append((path, path.stem))
+        else:
+            found.append(FolderContestant(path))
+    for path, name in bags:
+        if cases.bag is None:
+            raise FedefmError(f'{path}: masks in a bag belong to images by their stamps, and '
+                              f'{source} is no bag')
+        found.append(BagContestant(path, Path(source), cases.bag.topic, name))
+    for number, each in enumerate(found):
+        same = sum(other.name == each.name for other in found[:number])
+        if same:
+            each.name = f'{each.name} ({same + 1})'
+    return found
 
 
-def _print(source, summary):
-    rows = []
-    for name, values in summary['classes'].items():
-        rows += [[f'{name} Dice, all pixels together', values['dice']],
-                 [f'{name} Dice, mean of frames', values['dice_frame_mean']]]
-    rows += [['centreline precision, 3 px', summary['union']['precision_3px']],
-             ['centreline recall, 3 px', summary['union']['recall_3px']],
-             ['right class on the centreline', summary['union']['right_class']],
-             ['tip error, median, px', summary['tip_error_px']['median']],
-             ['tips missed', summary['tip_error_px']['missed']],
-             ['false instruments a frame', summary['false_instruments_per_frame']],
-             ['frames a second', summary['fps']]]
-    output.table(f'{source}: {summary["frames"]} frames, model {summary["model_id"]}',
-                 ['measure', 'value'], rows)
+def _facts(source, cases, outcome):
+    notes = []
+    if outcome.derived_truth:
+        notes.append(f'The truth of {outcome.derived_truth} frames is masks only: their '
+                     'centrelines and tips were taken from the masks as the engine does it.')
+    if cases.bag is not None:
+        notes += cases.bag.losses
+    return {'title': f'Evaluation of {Path(source).name}', 'input': source, 'truth': cases.truth,
+            'frames': outcome.frames, 'scored': outcome.scored, 'notes': notes, 'files': [],
+            'made': f'Made by fedefm_ros {__version__}, '
+            f'{time.strftime("%Y-%m-%d %H:%M", time.localtime())}.'}

@@ -12,20 +12,32 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Frames with their truth, wherever they come from: simulated, or real ones that were labelled."""
+"""Frames with what is known of them, wherever they come from; one at a time."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from fedefm_ros.evaluation.labels import read_centerlines
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.evaluation.truth import bag_truth
+from fedefm_ros.evaluation.truth import open_truth
+from fedefm_ros.evaluation.truth import Truth
+from fedefm_ros.imaging.bag import BagSource
+from fedefm_ros.imaging.folder import ImageSource
+from fedefm_ros.imaging.folder import visible_files
+from fedefm_ros.imaging.source import DEFAULT_RATE
 from fedefm_ros.imaging.source import open_source
+from fedefm_ros.imaging.stills import kind_of
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
 
 #: Seed of the test frames; training and validation use others.
 TEST_SEED = 777_000
+_INSTRUMENTS = (labels.CATHETER, labels.GUIDEWIRE)
 
 
 @dataclass(frozen=True)
@@ -35,10 +47,85 @@ class Case:
     name: str
     image: np.ndarray
     """(H, W) uint8 or uint16."""
-    instruments: tuple[Instrument, ...]
+    instruments: tuple[Instrument, ...] | None
+    """The true ones; None where they are not known."""
     mask: np.ndarray | None
-    """(H, W) uint8 labels; None where only centrelines are known."""
+    """(H, W) uint8 labels; None where only centrelines are known, or nothing."""
     spacing_mm: tuple[float, float] | None = None
+    sequence: str = ''
+    """What it is counted with in the table of sequences."""
+    index: int = 0
+    """Its number in the sequence."""
+    time: float = 0.0
+    """Seconds in the sequence."""
+    stamp: int | None = None
+    """Nanoseconds; of a bag only."""
+    alone: bool = True
+    """It does not follow the frame before: no temporal measures."""
+    classes: tuple[int, ...] = _INSTRUMENTS
+    """What the truth can mark."""
+
+    @property
+    def has_truth(self) -> bool:
+        """Return whether there is anything to score against."""
+        return self.mask is not None or self.instruments is not None
+
+
+@dataclass
+class Cases:
+    """The frames of an INPUT."""
+
+    frames: Iterator[Case]
+    total: int | None
+    """How many there are, where that is known beforehand."""
+    rate: float = DEFAULT_RATE
+    truth: str = ''
+    """What the truth is, for people; empty: there is none."""
+    bag: BagSource | None = None
+    """The bag that the frames come from."""
+    close: Callable[[], None] = lambda: None
+
+
+def open_cases(source: str, against: Path | None = None, simulated: int = 200,
+               part: str = 'test') -> Cases:
+    """
+    Open an INPUT with its truth.
+
+    :param source: any INPUT, ``simulator:KIND``, or the root of a data set.
+    :param against: ground truth beside it.
+    :param simulated: how many frames of the simulator.
+    :param part: of a data set that has parts.
+    :raises FedefmError: nothing there, damaged, or a layout that is not known.
+    """
+    if source == 'simulator' or source.startswith('simulator:'):
+        from fedefm_ros.simulation.anatomy import KINDS
+        kind = source.partition(':')[2] or 'human'
+        if kind not in KINDS:
+            raise FedefmError(f'{source}: known kinds are {", ".join(KINDS)}')
+        return Cases(simulated_cases(kind, simulated), simulated, truth='what was simulated')
+    path = Path(source).expanduser()
+    if against is None:
+        # Guide3D's own file knows more than the masks that are drawn from it.
+        against = next((path / name for name in ('raw.json', 'b_spline.json')
+                        if (path / name).is_file()), None)
+    if against is None:
+        data_set = _data_set(path, part)
+        if data_set is not None:
+            return data_set
+    truth = open_truth(against) if against else None
+    if truth and truth.names and path.is_dir():
+        return Cases(_named(path, truth), len(truth.names), truth=truth.description)
+    opened = open_source(source)
+    bag = opened if isinstance(opened, BagSource) else None
+    if bag and truth is None:
+        truth = bag_truth(path)
+
+    def close():
+        opened.close()
+        if truth:
+            truth.close()
+    return Cases(_sequence(opened, path, truth), opened.frame_count, opened.rate,
+                 truth.description if truth else '', bag, close)
 
 
 def simulated_cases(kind: str, count: int, seed: int = TEST_SEED) -> Iterator[Case]:
@@ -48,27 +135,90 @@ def simulated_cases(kind: str, count: int, seed: int = TEST_SEED) -> Iterator[Ca
     frames = SimulatedFrames(count * SAMPLES_PER_SCENE, seed, shares={kind: 1.0})
     for index in range(count):
         image, truth = frames.frame(index * SAMPLES_PER_SCENE)
-        yield Case(f'{kind}_{index:04d}', image, truth.instruments, truth.mask)
+        yield Case(f'{kind}_{index:04d}', image, truth.instruments, truth.mask,
+                   sequence=kind, index=index)
 
 
 def labelled_cases(source: Path, labels_path: Path) -> Iterator[Case]:
-    """
-    Yield the labelled frames of a sequence, or of a folder of images.
+    """Yield the labelled frames of a sequence, or of a folder of images."""
+    return (case for case in open_cases(str(source), labels_path).frames if case.has_truth)
 
-    :param source: any INPUT; in the label file, a name of digits is a frame's number in it, any
-        other is a file in the folder.
-    """
-    truth = read_centerlines(labels_path)
-    numbers = {int(name): found for name, found in truth.items() if name.isdigit()}
-    if numbers:
-        with open_source(str(source)) as frames:
-            for frame in frames:
-                if frame.index in numbers:
-                    yield Case(f'{source.name}#{frame.index}', frame.image, numbers[frame.index],
-                               None, frames.carm.patient_spacing_mm)
-                if frame.index >= max(numbers):
-                    break
-    for name in sorted(set(truth) - {str(number) for number in numbers}):
-        with open_source(str(source / name)) as frames:
+
+def _sequence(opened, path: Path, truth: Truth | None) -> Iterator[Case]:
+    """Yield all frames of a source; those without truth are needed by what looks back."""
+    names = []
+    if isinstance(opened, ImageSource):
+        names = _image_names(path) if path.is_dir() else [path.name]
+    spacing = opened.carm.patient_spacing_mm
+    stamped = opened.stamped() if isinstance(opened, BagSource) else \
+        ((None, frame) for frame in opened)
+    for stamp, frame in stamped:
+        name = names[frame.index] if names else ''
+        case = Case(f'{name or f"{opened.name}#{frame.index}"}', frame.image, None, None,
+                    spacing, opened.name, frame.index, frame.time, stamp, alone=False)
+        if frame.truth is not None:
+            yield replace(case, instruments=frame.truth.instruments, mask=frame.truth.mask)
+        else:
+            yield _with_truth(case, truth, name)
+
+
+def _named(folder: Path, truth: Truth) -> Iterator[Case]:
+    """Yield the labelled files of a folder; those in a folder of their own are a sequence."""
+    for index, name in enumerate(truth.names):
+        if not (folder / name).is_file():
+            raise FedefmError(f'{folder / name}: no such file; {truth.description} have it')
+        with open_source(str(folder / name)) as frames:
             frame = next(iter(frames))
-            yield Case(name, frame.image, truth[name], None, frames.carm.patient_spacing_mm)
+            parent = Path(name).parent.as_posix()
+            together = parent != '.'
+            yield _with_truth(
+                Case(name, frame.image, None, None, frames.carm.patient_spacing_mm,
+                     parent if together else folder.name, index, index / DEFAULT_RATE,
+                     alone=not together), truth, name)
+
+
+def _with_truth(case: Case, truth: Truth | None, name: str) -> Case:
+    known = truth.of(name, case.index, case.stamp, case.image.shape) if truth else None
+    if known is None:
+        return case
+    instruments, mask = known
+    if mask is not None and mask.shape != case.image.shape:
+        raise FedefmError(f'{case.name}: the image is {case.image.shape[1]} x '
+                          f'{case.image.shape[0]}, its mask {mask.shape[1]} x {mask.shape[0]}')
+    return replace(case, instruments=instruments, mask=mask)
+
+
+def _image_names(folder):
+    """Return the names of the images that an ``ImageSource`` yields, in its order."""
+    names = []
+    for path in visible_files(folder):
+        with open(path, 'rb') as file:
+            if kind_of(file.read(8)):
+                names.append(path.name)
+    return names
+
+
+def _data_set(root: Path, part: str) -> Cases | None:
+    """Return the frames of a data set in a known layout, None where the folder is none."""
+    from fedefm_ros.learning.datasets import open_dataset
+    from fedefm_ros.learning.datasets.aioz import DOMAINS
+    if not root.is_dir():
+        return None
+    options = {}
+    if any((root / f'{domain}_{part}').is_dir() for domain in DOMAINS):
+        layout, options = 'aioz', {'part': part}
+    elif (root / part / 'images').is_dir() and (root / part / 'labels').is_dir():
+        layout, options = 'cathaction', {'part': part}
+    elif (root / 'images').is_dir() and (root / 'masks').is_dir():
+        layout = 'folder'
+    else:
+        return None
+    frames = open_dataset(layout, root, **options)
+
+    def cases():
+        for index, (entry, (image, mask)) in enumerate(zip(frames.entries, frames)):
+            yield Case(entry.name, image, None, mask, sequence=entry.group, index=index,
+                       classes=frames.classes)
+    marked = '' if len(frames.classes) > 1 else \
+        f', which mark the {labels.NAMES[frames.classes[0]]} only'
+    return Cases(cases(), len(frames), truth=f'masks of the data set ({layout}{marked})')

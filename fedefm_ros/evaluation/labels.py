@@ -12,16 +12,75 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Ground truth that people drew: centrelines in a JSON file."""
+"""Ground truth that people drew, of one file: centreline JSON, Guide3D's JSON, CVAT's XML."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 import json
 from pathlib import Path
+
+import cv2
 
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
+
+#: Line width with which Guide3D's authors draw their masks, in pixels.
+_GUIDE3D_WIDTH = 2
+#: Width and height of Guide3D's images in pixels.
+_GUIDE3D_SIZE = (1024, 1024)
+#: An end this close to the border of the image, in pixels, leaves it there.
+_BORDER = 3.0
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is known of one frame."""
+
+    instruments: tuple[Instrument, ...] | None
+    """None where only the mask was drawn."""
+    draw: Callable[[tuple[int, int]], np.ndarray] | None = None
+    """From the image's shape (H, W) to its mask, uint8 labels; None where no area is known."""
+
+
+def read_labels(path: Path) -> dict[str, Label]:
+    """
+    Return the labels of each frame in a file; what it holds tells its layout.
+
+    Names are files' names, with their folder where the file has it, or frame numbers. In Guide3D's
+    and CVAT's files lines run in either direction: the end nearer to the border of the image is
+    taken as the entry. Raises FedefmError that names the file and what is wrong.
+    """
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+    except OSError as error:
+        raise FedefmError(f'{path} cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise FedefmError(f'{path} is no text: {error}') from error
+    start = text.lstrip()[:1]
+    if start == '<':
+        from fedefm_ros.evaluation.labels_cvat import parse_cvat
+        return parse_cvat(path, text)
+    if start == '[':
+        return _parse_guide3d(path, text)
+    return {name: Label(instruments) for name, instruments in read_centerlines(path).items()}
+
+
+def turned(kind: int, points: np.ndarray, size: tuple[int, int]) -> Instrument:
+    """
+    Return the instrument along a line of unknown direction, entry first.
+
+    :param points: (N, 2) pixels.
+    :param size: width and height of the image.
+    """
+    ends = points[[0, -1]]
+    depth = np.minimum(ends, np.asarray(size, float) - 1 - ends).min(axis=1)
+    if depth[1] < depth[0]:
+        points = points[::-1]
+    return Instrument(kind, points, tip_visible=bool(depth.max() > _BORDER))
 
 
 def read_centerlines(path: Path) -> dict[str, tuple[Instrument, ...]]:
@@ -52,3 +111,30 @@ def _instrument(kind, points):
             or not np.isfinite(points).all():
         raise ValueError(f'a centreline of shape {points.shape}, not (2 or more, 2)')
     return Instrument(labels.NAMES.index(kind), points)
+
+
+def _parse_guide3d(path, text):
+    from fedefm_ros.learning.datasets.guide3d import centreline
+    try:
+        cameras = [frame[name] for video in json.loads(text) for frame in video['frames']
+                   for name in frame if name.startswith('camera')]
+        lines = {camera['image']: camera for camera in cameras}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FedefmError(f'{path} is not a Guide3D file ({error!r}); expected [{{"frames": '
+                          '[{"cameraA": {"image": NAME, "points": [[x, y], ...]}}]}]') from error
+    found = {}
+    for name, camera in lines.items():
+        try:
+            points = centreline(camera)
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise FedefmError(f'{path}: {name}: {error}') from error
+        found[name] = Label((turned(labels.GUIDEWIRE, points, _GUIDE3D_SIZE),),
+                            partial(_draw_line, points))
+    return found
+
+
+def _draw_line(points, shape):
+    mask = np.zeros(shape, np.uint8)
+    cv2.polylines(mask, [np.rint(points).astype(np.int32)], False, labels.GUIDEWIRE,
+                  _GUIDE3D_WIDTH)
+    return mask

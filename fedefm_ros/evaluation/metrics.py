@@ -21,11 +21,16 @@ that is found one pixel too thick has a Dice of 0.8 and a centreline that is rig
 
 from collections.abc import Sequence
 
+import cv2
+
+from fedefm_ros import labels
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
+
+_CLASSES = len(labels.NAMES)
 
 
 def overlap_counts(found: np.ndarray, truth: np.ndarray, label: int) -> tuple[int, int, int]:
@@ -39,6 +44,21 @@ def overlap_counts(found: np.ndarray, truth: np.ndarray, label: int) -> tuple[in
     return int(np.count_nonzero(a & b)), int(np.count_nonzero(a)), int(np.count_nonzero(b))
 
 
+def confusion(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """
+    Return (3, 3) int64: how many pixels of true label [row] were given label [column].
+
+    :param found: (H, W) uint8 labels.
+    :param truth: (H, W) uint8 labels.
+    """
+    # Instruments cover few pixels: counting only those is many times cheaper than counting all.
+    covered = np.flatnonzero(found.ravel() | truth.ravel())
+    codes = truth.ravel()[covered].astype(np.intp) * _CLASSES + found.ravel()[covered]
+    counts = np.bincount(codes, minlength=_CLASSES ** 2).reshape(_CLASSES, _CLASSES)
+    counts[0, 0] = truth.size - len(covered)
+    return counts
+
+
 def dice(both: float, found: float, truth: float) -> float:
     """Return 2 both / (found + truth); NaN where neither has the class."""
     return 2.0 * both / (found + truth) if found + truth else float('nan')
@@ -50,6 +70,40 @@ def iou(both: float, found: float, truth: float) -> float:
     return both / union if union else float('nan')
 
 
+def cl_dice(found: np.ndarray, truth: np.ndarray) -> float:
+    """
+    Return the centreline Dice of two masks, (H, W) bool, 0 to 1; NaN where both are empty.
+
+    Harmonic mean of how much of the found skeleton lies in the truth and how much of the true
+    skeleton lies in what was found (Shit et al. 2021, arXiv 2003.07311, equations 1 to 3). It
+    hardly depends on how wide a line is drawn.
+    """
+    if not found.any() and not truth.any():
+        return float('nan')
+    a, b = _skeleton_pixels(found), _skeleton_pixels(truth)
+    if not len(a[0]) or not len(b[0]):
+        return 0.0
+    precision, sensitivity = float(truth[a].mean()), float(found[b].mean())
+    total = precision + sensitivity
+    return 2.0 * precision * sensitivity / total if total else 0.0
+
+
+def hausdorff_95(found: np.ndarray, truth: np.ndarray) -> float:
+    """
+    Return the 95th percentile of the distances between the outlines of two masks, in pixels.
+
+    The larger of the two directions. NaN where both are empty, infinite where one is.
+
+    :param found: (H, W) bool.
+    :param truth: (H, W) bool.
+    """
+    a, b = _outline(found), _outline(truth)
+    if not len(a) or not len(b):
+        return float('inf') if len(a) or len(b) else float('nan')
+    return max(float(np.percentile(cKDTree(one).query(other)[0], 95))
+               for one, other in ((a, b), (b, a)))
+
+
 def centerline_hits(found: Sequence[Instrument], truth: Sequence[Instrument],
                     tolerance_px: float = 3.0) -> tuple[int, int, int, int]:
     """
@@ -58,12 +112,23 @@ def centerline_hits(found: Sequence[Instrument], truth: Sequence[Instrument],
     :returns: found points that are near truth, all found points, truth points that are near
         something found, all truth points. Points are resampled at 1 pixel.
     """
+    to_truth, to_found = centerline_distances(found, truth)
+    return (int((to_truth <= tolerance_px).sum()), len(to_truth),
+            int((to_found <= tolerance_px).sum()), len(to_found))
+
+
+def centerline_distances(found: Sequence[Instrument],
+                         truth: Sequence[Instrument]) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the distance of each centreline point to the other side's nearest, of any kind.
+
+    :returns: of the found points to the truth, and of the truth to what was found, in pixels;
+        infinite where the other side has none. Points are resampled at 1 pixel.
+    """
     a, b = _points(found), _points(truth)
     if not len(a) or not len(b):
-        return 0, len(a), 0, len(b)
-    near_truth = cKDTree(b).query(a)[0] <= tolerance_px
-    near_found = cKDTree(a).query(b)[0] <= tolerance_px
-    return int(near_truth.sum()), len(a), int(near_found.sum()), len(b)
+        return np.full(len(a), np.inf), np.full(len(b), np.inf)
+    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
 
 
 def class_hits(found: Sequence[Instrument], truth: Sequence[Instrument],
@@ -112,6 +177,26 @@ def false_instruments(found: Sequence[Instrument], truth: Sequence[Instrument],
     tree = cKDTree(b)
     return sum(bool((tree.query(_dense(i.centerline))[0] <= tolerance_px).mean() < 0.5)
                for i in found)
+
+
+def _skeleton_pixels(mask):
+    """Return rows and columns of the skeleton (Zhang and Suen's thinning)."""
+    from skimage.morphology import skeletonize  # slow to import, and not needed by all
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    rows, columns = np.nonzero(skeletonize(mask[top:top + height, left:left + width])) \
+        if width else (np.empty(0, int),) * 2
+    return rows + top, columns + left
+
+
+def _outline(mask):
+    """Return (N, 2) the pixels of a mask that have a side to the outside or to the border."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
+        return np.empty((0, 2))
+    part = np.ascontiguousarray(mask[top:top + height, left:left + width]).view(np.uint8)
+    inside = cv2.erode(part, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
+                       borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.argwhere(part > inside) + (top, left)
 
 
 def _dense(centerline):

@@ -1,0 +1,192 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Who is scored: a model that runs now, or masks that were made before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import time
+from typing import Protocol
+
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.evaluation.cases import Case
+from fedefm_ros.evaluation.truth import MaskFolderTruth
+from fedefm_ros.imaging.bag_topics import recording_times
+from fedefm_ros.imaging.bag_topics import StampedTopic
+from fedefm_ros.imaging.bag_topics import topic_ending
+from fedefm_ros.segmentation.engine import SegmentationEngine
+from fedefm_ros.segmentation.instrument import Instrument
+
+import numpy as np
+
+#: Seconds after which the instruments of the frame before say nothing (as in the node).
+_MEMORY = 0.5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a contestant makes of one frame."""
+
+    mask: np.ndarray
+    """(H, W) uint8 labels."""
+    instruments: tuple[Instrument, ...]
+    seconds: float | None = None
+    """Work for this frame, where it was done now."""
+    latency_ms: float | None = None
+    """From the image's recording to the mask's, in a bag."""
+
+
+class Contestant(Protocol):
+    """Gives an answer to each frame, in their order."""
+
+    name: str
+    facts: dict
+    """For the report: model, runtime, ..."""
+
+    def answer(self, case: Case) -> Answer | None:
+        """Return what it makes of a frame, None where it has nothing."""
+        ...
+
+    def close(self) -> None:
+        """Close files."""
+        ...
+
+
+class EngineContestant:
+    """A model on the engine that the node runs, with what the node remembers of the last frame."""
+
+    def __init__(self, model: str, runtime: str):
+        """Load the model."""
+        self._engine = SegmentationEngine.open(model, runtime=runtime)
+        info = self._engine.info
+        self.name = Path(model).stem
+        self.facts = {'model': model, 'model_id': info.model_id, 'runtime': info.runtime,
+                      'precision': info.precision}
+        self._last: Case | None = None
+        self._previous: tuple[Instrument, ...] = ()
+
+    def answer(self, case: Case) -> Answer:
+        """Segment a frame."""
+        last, self._last = self._last, case
+        follows = last is not None and follows_on(last, case) and case.time - last.time < _MEMORY
+        start = time.perf_counter()
+        raw = self._engine.infer(case.image)
+        self._previous = self._engine.instruments(
+            raw, case.spacing_mm, previous=self._previous if follows else ())
+        return Answer(raw.mask, self._previous, time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class BagContestant:
+    """The masks that a station published, matched by stamp."""
+
+    def __init__(self, path: Path, images: Path, image_topic: str, name: str):
+        """
+        Open the bag.
+
+        :param images: the bag with the images.
+        """
+        mask = topic_ending(path, 'segmentation/mask', 'mask')
+        if mask is None or mask.endswith('ground_truth/mask'):
+            raise FedefmError(f'{path}: has no topic segmentation/mask')
+        instruments = topic_ending(path, 'segmentation/instruments')
+        self.name = name
+        self.facts = {'masks': f'{path} {mask}'}
+        self._masks = StampedTopic(path, mask)
+        self._instruments = StampedTopic(path, instruments) if instruments else None
+        self._arrived = recording_times(images, image_topic) if path == images else {}
+
+    def answer(self, case: Case) -> Answer | None:
+        """Return what was recorded for a frame."""
+        if case.stamp is None:
+            return None
+        found = self._masks.mask(case.stamp)
+        instruments = self._instruments.instruments(case.stamp) if self._instruments else None
+        if found is None:
+            return None
+        mask, recorded = found
+        arrived = self._arrived.get(case.stamp)
+        return Answer(np.array(mask), instruments[0] if instruments else derived(mask, case),
+                      latency_ms=None if arrived is None else (recorded - arrived) / 1e6)
+
+    def close(self) -> None:
+        """Close the bag."""
+        self._masks.close()
+        if self._instruments:
+            self._instruments.close()
+
+
+class FolderContestant:
+    """What `./run segment` left in a folder, or any masks named as the frames are."""
+
+    def __init__(self, folder: Path):
+        """Find the masks."""
+        self.name = folder.name
+        self.facts = {'masks': str(folder)}
+        self._masks = MaskFolderTruth(folder / 'masks' if (folder / 'masks').is_dir() else folder)
+        path = folder / 'instruments.jsonl'
+        self._lines = _instrument_lines(path) if path.is_file() else None
+        self._ahead: tuple[int, tuple[Instrument, ...]] = (-1, ())
+
+    def answer(self, case: Case) -> Answer | None:
+        """Return what the folder has for a frame."""
+        known = self._masks.of(case.name, case.index, None, case.image.shape)
+        if known is None:
+            return None
+        return Answer(known[1], self._found(case, known[1]))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _found(self, case, mask):
+        if self._lines is None:
+            return derived(mask, case)
+        while self._ahead[0] < case.index:
+            self._ahead = next(self._lines, (1 << 60, ()))
+        return self._ahead[1] if self._ahead[0] == case.index else derived(mask, case)
+
+
+def follows_on(last: Case, case: Case) -> bool:
+    """Return whether a frame is the next one of the same sequence."""
+    return not case.alone and last.sequence == case.sequence and case.index == last.index + 1
+
+
+def derived(mask: np.ndarray, case: Case) -> tuple[Instrument, ...]:
+    """Return the instruments in a mask that comes without any, by the engine's own geometry."""
+    from fedefm_ros.segmentation.geometry import analyse
+    sure = np.where(mask > 0, np.uint8(255), np.uint8(0))
+    return analyse(mask, sure, spacing_mm=case.spacing_mm).instruments
+
+
+def _instrument_lines(path: Path) -> Iterator[tuple[int, tuple[Instrument, ...]]]:
+    """Yield frame number and instruments of each line that `./run segment` wrote."""
+    with path.open(encoding='utf-8') as lines:
+        for number, line in enumerate(lines):
+            try:
+                entry = json.loads(line)
+                yield int(entry['frame']), tuple(
+                    Instrument(labels.NAMES.index(found['kind']),
+                               np.asarray(found['centerline'], float).reshape(-1, 2),
+                               float(found['confidence']), bool(found['tip_visible']))
+                    for found in entry['instruments'])
+            except (ValueError, KeyError, TypeError) as error:
+                raise FedefmError(f'{path}: line {number + 1} is no line of `segment` '
+                                  f'({error!r})') from error

@@ -1,0 +1,179 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where ground truth comes from: a label file, a folder of masks, topics of a bag."""
+
+from pathlib import Path
+import re
+from typing import Protocol
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.evaluation.labels import read_labels
+from fedefm_ros.imaging.bag_files import is_bag
+from fedefm_ros.imaging.bag_topics import StampedTopic
+from fedefm_ros.imaging.bag_topics import topic_ending
+from fedefm_ros.imaging.folder import visible_files
+from fedefm_ros.learning.datasets import reading
+from fedefm_ros.segmentation.instrument import Instrument
+
+import numpy as np
+
+Known = tuple[tuple[Instrument, ...] | None, np.ndarray | None]
+"""Instruments and mask of a frame, each None where it is not known."""
+
+_MASK_SUFFIXES = ('.png', '.npy', '.tif', '.tiff', '.bmp')
+
+
+class Truth(Protocol):
+    """Ground truth of the frames of one INPUT."""
+
+    description: str
+    names: tuple[str, ...]
+    """Files that are labelled by name; empty where frames are told by number or stamp."""
+
+    def of(self, name: str, index: int, stamp: int | None,
+           shape: tuple[int, int]) -> Known | None:
+        """
+        Return what is known of a frame, None where nothing is.
+
+        :param name: its file's name, empty where it has none.
+        :param index: its number in the sequence.
+        :param stamp: its time in nanoseconds, of a bag.
+        :param shape: height and width.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close files."""
+        ...
+
+
+class FileTruth:
+    """A file of ``evaluation.labels``."""
+
+    def __init__(self, path: Path):
+        """Read the file."""
+        self.description = f'labels of {path.name}'
+        self._labels = read_labels(path)
+        self.names = tuple(sorted(name for name in self._labels if not name.isdigit()))
+        self._by_number = {int(name): label for name, label in self._labels.items()
+                           if name.isdigit()}
+        # Names with their folder, and without it where that is unambiguous.
+        self._by_stem: dict[str, list] = {}
+        for name in self.names:
+            self._by_stem.setdefault(Path(name).stem, []).append(self._labels[name])
+
+    def of(self, name: str, index: int, stamp: int | None,
+           shape: tuple[int, int]) -> Known | None:
+        """Return what is known of a frame: by its name, else by its number."""
+        label = self._labels.get(name)
+        if label is None and name:
+            same = self._by_stem.get(Path(name).stem, ())
+            label = same[0] if len(same) == 1 else None
+        if label is None:
+            label = self._by_number.get(index)
+        if label is None:
+            return None
+        return label.instruments, label.draw(shape) if label.draw else None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class MaskFolderTruth:
+    """
+    A folder of masks: pictures or arrays of 0, 1 and 2.
+
+    A mask belongs to the image of the same name without suffix, else to the frame whose number
+    its name is (``masks/000007.png`` of ``./run segment``).
+    """
+
+    def __init__(self, folder: Path):
+        """Find the masks."""
+        self.description = f'masks of {folder.name}'
+        self.names = ()
+        self._files = {path.stem: path for path in visible_files(folder)
+                       if path.suffix.lower() in _MASK_SUFFIXES}
+        if not self._files:
+            raise FedefmError(f'{folder}: holds no masks ({", ".join(_MASK_SUFFIXES)})')
+        self._numbers = {int(stem): path for stem, path in self._files.items()
+                         if re.fullmatch(r'\d+', stem)}
+
+    def of(self, name: str, index: int, stamp: int | None,
+           shape: tuple[int, int]) -> Known | None:
+        """Return the mask of a frame; the instruments are not known."""
+        path = self._files.get(Path(name).stem) if name else None
+        path = path or self._numbers.get(index)
+        if path is None:
+            return None
+        read = reading.label_array if path.suffix == '.npy' else reading.label_picture
+        return None, read(path, shape)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class BagTruth:
+    """The topics ``ground_truth/mask`` and ``ground_truth/instruments`` of a bag, by stamp."""
+
+    def __init__(self, path: Path, mask: str | None, instruments: str | None):
+        """Open the bag; topics are whole names."""
+        self.description = f'ground truth in the bag {path.name}'
+        self.names = ()
+        self._mask = StampedTopic(path, mask) if mask else None
+        self._instruments = StampedTopic(path, instruments) if instruments else None
+
+    def of(self, name: str, index: int, stamp: int | None,
+           shape: tuple[int, int]) -> Known | None:
+        """Return what the bag has for a stamp."""
+        if stamp is None:
+            return None
+        mask = self._mask.mask(stamp) if self._mask else None
+        instruments = self._instruments.instruments(stamp) if self._instruments else None
+        if mask is None and instruments is None:
+            return None
+        return (instruments[0] if instruments else None), (np.array(mask[0]) if mask else None)
+
+    def close(self) -> None:
+        """Close the bag."""
+        for topic in (self._mask, self._instruments):
+            if topic:
+                topic.close()
+
+
+def bag_truth(path: Path) -> BagTruth | None:
+    """Return the truth in a bag, None where it has no such topics."""
+    mask = topic_ending(path, 'ground_truth/mask')
+    instruments = topic_ending(path, 'ground_truth/instruments')
+    return BagTruth(path, mask, instruments) if mask or instruments else None
+
+
+def open_truth(path: Path) -> Truth:
+    """
+    Open what ``--against`` names.
+
+    :raises FedefmError: it is nothing of the kind; the text names it and says why.
+    """
+    if not path.exists():
+        raise FedefmError(f'{path}: no such file or folder; ground truth is a label file (our '
+                          'JSON, Guide3D JSON, CVAT XML), a folder of masks or a bag')
+    if not is_bag(path):
+        if path.is_file():
+            return FileTruth(path)
+        return MaskFolderTruth(path / 'masks' if (path / 'masks').is_dir() else path)
+    found = bag_truth(path)
+    if found is None:
+        raise FedefmError(f'{path}: this bag has neither ground_truth/mask nor '
+                          'ground_truth/instruments')
+    return found
