@@ -36,6 +36,7 @@ ROS_ONLY = re.compile(r'(rclpy|rosidl_\w+|launch|launch_ros|ament_index_python|\
 ROSDEP_KEYS = {
     'cv2': 'python3-opencv',
     'jinja2': 'python3-jinja2',
+    'PIL': 'python3-pil',
     'matplotlib': 'python3-matplotlib',
     'networkx': 'python3-networkx',
     'numpy': 'python3-numpy',
@@ -48,8 +49,8 @@ ROSDEP_KEYS = {
     'yaml': 'python3-yaml',
 }
 
-# Imported only where somebody installed them, to be measured against.
-OPTIONAL = {'qpth'}
+# Imported only where somebody installed them: to be measured against, or for one more format.
+OPTIONAL = {'pyarrow', 'qpth'}
 
 
 def committed(*suffixes: str) -> list[Path]:

@@ -44,7 +44,9 @@ def latency(
 
     Three processes: a publisher of frames rendered beforehand, the segmentation node, and this
     one as the receiver. The bare network runs in this process before and after each repeat,
-    while the others wait. Sizes take turns, so that a slow spell of the machine hits them alike.
+    while the others wait: one inference after the other, and once more at the images' rate, which
+    tells how much of the ratio is a processor that had time to fall asleep. Sizes take turns, so
+    that a slow spell of the machine hits them alike.
     """
     from fedefm_ros.segmentation.engine import SegmentationEngine
 
@@ -54,10 +56,10 @@ def latency(
     with output.progress('measuring', repeats * len(chosen)) as advance:
         for repeat in range(repeats):
             for size in chosen:
-                bare = list(engine.bare_inference_ms(60))
+                bare, paced = _bare(engine, rate)
                 run = _one_run(size, rate, int(seconds * rate), model, runtime, threads)
-                bare += list(engine.bare_inference_ms(60))
-                runs[size].append({**run, 'bare': bare})
+                more, more_paced = _bare(engine, rate)
+                runs[size].append({**run, 'bare': bare + more, 'paced': paced + more_paced})
                 advance(repeat * len(chosen) + chosen.index(size) + 1,
                         f'{size} px: p50 {milliseconds(run["latencies"])["p50"]:.1f} ms')
     rows = [_row(size, rate, runs[size]) for size in chosen]
@@ -65,14 +67,20 @@ def latency(
         f'published -> mask received, {rate:g} Hz, {repeats} x {seconds:g} s, '
         f'{engine.info.runtime} {engine.info.precision}, {threads} threads',
         ['size', 'published', 'received', 'lost', 'skipped', 'p50 ms', 'p99 ms', 'max ms',
-         'instruments p50', 'bare p50 ms', 'ratio p50'],
+         'instruments p50', 'bare p50 ms', 'ratio p50', 'bare at rate', 'ratio at rate'],
         [[row['size'], row['frames_published'], row['masks_received'], row['lost'],
           row['skipped'], row['latency_ms']['p50'], row['latency_ms']['p99'],
           row['latency_ms']['max'], row['instruments_ms']['p50'],
-          row['bare_inference_ms']['p50'], row['ratio_p50']] for row in rows])
+          row['bare_inference_ms']['p50'], row['ratio_p50'],
+          row['bare_at_rate_ms']['p50'], row['ratio_at_rate']] for row in rows])
     output.write_json({**rows[0], 'rows': rows, 'runtime': engine.info.runtime,
                        'precision': engine.info.precision, 'threads': threads,
                        'model_id': engine.info.model_id}, json_file)
+
+
+def _bare(engine, rate):
+    """Return milliseconds of the bare network: one after the other, and at a rate."""
+    return list(engine.bare_inference_ms(60)), list(engine.bare_inference_ms(60, rate))
 
 
 def _row(size, rate, runs):
@@ -80,7 +88,8 @@ def _row(size, rate, runs):
     published = sum(run['published'] for run in runs)
     received = sum(len(run['latencies']) for run in runs)
     skipped = sum(run['skipped'] for run in runs)
-    bare = milliseconds([value / 1e3 for run in runs for value in run['bare']])
+    bare, paced = (milliseconds([value / 1e3 for run in runs for value in run[name]])
+                   for name in ('bare', 'paced'))
     return {
         'size': size, 'rate': rate, 'frames_published': published, 'masks_received': received,
         'skipped': skipped, 'lost': published - received - skipped, 'latency_ms': latency,
@@ -88,6 +97,7 @@ def _row(size, rate, runs):
         'instruments_ms': milliseconds(
             [value for run in runs for value in run['instrument_latencies']]),
         'bare_inference_ms': bare, 'ratio_p50': latency['p50'] / bare['p50'],
+        'bare_at_rate_ms': paced, 'ratio_at_rate': latency['p50'] / paced['p50'],
         'out_of_order': sum(run['out_of_order'] for run in runs)}
 
 

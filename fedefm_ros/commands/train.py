@@ -78,6 +78,11 @@ def train(
     trainer = Trainer(network, plan, out, device, workers)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
+    if trainer.earlier and trainer.earlier[-1]['until_step'] == trainer.step:
+        before, after = trainer.earlier[-1]['plan'], asdict(plan)
+        output.say('with another plan than so far: ' + ', '.join(
+            f'{name} {before.get(name)} -> {value}' for name, value in after.items()
+            if before.get(name) != value))
     with output.progress('training', steps, trainer.step) as advance:
         trainer.run(lambda step, loss: advance(step, f'loss {loss:.3f}'), check_every)
     result = trainer.validate()

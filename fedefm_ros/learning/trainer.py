@@ -22,6 +22,7 @@ import time
 
 from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.calibration import choose_min_confidence
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.simulated import CROPS_PER_FRAME, SAMPLES_PER_SCENE, SimulatedFrames
 
@@ -90,6 +91,8 @@ class Trainer:
             self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self._workers = workers
         self.step = 0
+        #: Plans that earlier parts of this run followed, and until which step; none: it had one.
+        self.earlier: list[dict] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
@@ -132,27 +135,41 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Return pooled Dice of the averaged weights on frames of a seed never trained on."""
-        plan = self.plan
-        frames = SimulatedFrames(1, plan.validation_seed, crop=512)
         counts = np.zeros((3, 3))
-        self.average.eval()
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
-            for index in range(plan.validation_frames):
-                image, target = frames[index * SAMPLES_PER_SCENE * CROPS_PER_FRAME]
-                image = image[None].to(self.device, memory_format=torch.channels_last)
-                found = self.average(image).argmax(dim=1)[0].cpu().numpy()
-                for label in (1, 2):
-                    truth = target.numpy() == label
-                    counts[label] += ((found == label) & truth).sum(), (found == label).sum(), \
-                        truth.sum()
+        for probability, target in self._validation():
+            found = probability.argmax(axis=0)
+            for label in (1, 2):
+                truth = target == label
+                counts[label] += ((found == label) & truth).sum(), (found == label).sum(), \
+                    truth.sum()
         dice = 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
         return {'dice_catheter': float(dice[1]), 'dice_guidewire': float(dice[2])}
 
+    def _validation(self):
+        """Yield probabilities (3, H, W) and true labels (H, W) of whole frames."""
+        frames = SimulatedFrames(1, self.plan.validation_seed, crop=512)
+        self.average.eval()
+        for index in range(self.plan.validation_frames):
+            image, target = frames[index * SAMPLES_PER_SCENE * CROPS_PER_FRAME]
+            batch = image[None].to(self.device, memory_format=torch.channels_last)
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
+                logits = self.average(batch)
+            yield logits.float().softmax(dim=1)[0].cpu().numpy(), target.numpy()
+
+    def min_confidence(self) -> float:
+        """Return how sure the averaged weights have to be; chosen on the validation frames."""
+        def results():
+            for probability, target in self._validation():
+                yield probability.argmax(axis=0).astype(np.uint8), \
+                    np.rint(255 * (1 - probability[0])).astype(np.uint8), target
+        return choose_min_confidence(results())[0]
+
     def export(self, path: Path, backbone: str, scores: dict[str, float]) -> str:
         """Write the averaged weights as a checkpoint with its provenance; return its id."""
-        spec = ModelSpec(backbone, provenance={
+        spec = ModelSpec(backbone, min_confidence=self.min_confidence(), provenance={
             'trained_on': 'simulated fluoroscopy (fedefm_ros.simulation)',
-            'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores})
+            'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores,
+            **({'earlier_plans': self.earlier} if self.earlier else {})})
         return save_checkpoint(path, self.average.module, spec)
 
     def _log(self, loss):
@@ -163,7 +180,7 @@ class Trainer:
     def save(self) -> None:
         """Write the state so that a run killed at any moment can go on from the last one."""
         part = self.folder / 'state.pt.part'
-        torch.save({'plan': asdict(self.plan), 'step': self.step,
+        torch.save({'plan': asdict(self.plan), 'step': self.step, 'earlier': self.earlier,
                     'network': self.network.state_dict(), 'average': self.average.state_dict(),
                     'optimiser': self._optimiser.state_dict()}, part)
         part.replace(self.folder / 'state.pt')
@@ -178,6 +195,9 @@ class Trainer:
         self.average.load_state_dict(state['average'])
         self._optimiser.load_state_dict(state['optimiser'])
         self.step = state['step']
+        self.earlier = state.get('earlier', [])
+        if state['plan'] != asdict(self.plan):
+            self.earlier.append({'until_step': self.step, 'plan': state['plan']})
 
 
 def _single_threaded(_):

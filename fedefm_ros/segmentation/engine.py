@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 import threading
 import time
@@ -146,7 +147,10 @@ class SegmentationEngine:
             inference = time.perf_counter() - before
             # The runtime's memory is overwritten by the next call.
             labels, probability = labels.copy(), probability.copy()
-        labels = remove_specks(labels, probability, self.specks)
+        specks = self.specks
+        if specks.min_confidence is None:
+            specks = replace(specks, min_confidence=spec.min_confidence)
+        labels = remove_specks(labels, probability, specks)
         mask, probability = restore(labels, probability, prepared.box)
         share = cv2.countNonZero(mask) / mask.size
         if share > self.geometry.max_foreground:
@@ -185,11 +189,15 @@ class SegmentationEngine:
         self._active = new  # one reference: infer sees the old model or the new one
         return new.info
 
-    def bare_inference_ms(self, runs: int = 50) -> np.ndarray:
-        """Return the wall times of the network alone on a test picture, (runs,) milliseconds."""
+    def bare_inference_ms(self, runs: int = 50, rate: float = 0.0) -> np.ndarray:
+        """
+        Return the wall times of the network alone on a test picture, (runs,) milliseconds.
+
+        :param rate: inferences a second; 0: one after the other.
+        """
         active = self._active
         with active.lock:
-            return bare_times(active.runtime, prepared_test_picture(active.graph), runs)
+            return bare_times(active.runtime, prepared_test_picture(active.graph), runs, rate)
 
 
 def model_path(model: str | Path) -> Path:

@@ -34,8 +34,9 @@ class SpeckParameters:
     """Connected foreground of fewer pixels goes."""
     min_extent: float = 8.0
     """Connected foreground whose bounding box has a shorter diagonal goes."""
-    min_confidence: float = 0.0
-    """Connected foreground of a lower mean probability (0 to 1) goes."""
+    min_confidence: float | None = None
+    """Connected foreground of a lower mean probability (0 to 1) goes; None: as the model's
+    specification says, else none."""
 
 
 def remove_specks(mask: np.ndarray, probability: np.ndarray | None = None,
@@ -45,7 +46,7 @@ def remove_specks(mask: np.ndarray, probability: np.ndarray | None = None,
 
     :param mask: (H, W) uint8 of ``labels`` values; both kinds count as one foreground.
     :param probability: foreground probability, uint8 0 to 255, (H, W) or a smaller map of the
-        same image; needed only where ``min_confidence`` is above 0.
+        same image; looked at only where ``min_confidence`` is above 0.
     :param parameters: what goes.
     :returns: (H, W) uint8, the given mask itself where nothing had to go.
     """
@@ -83,7 +84,7 @@ def _specks(part: np.ndarray, probability: np.ndarray | None, parameters: SpeckP
     """Return (H, W) uint8, set where a speck is, or None where there is none."""
     # Outlines are an order of magnitude faster than labelling each pixel.
     contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    faint_below = 255.0 * parameters.min_confidence
+    faint_below = 255.0 * (parameters.min_confidence or 0.0)
     small_ones = []
     for contour in contours:
         x, y, width, height = cv2.boundingRect(contour)

@@ -101,6 +101,15 @@ def test_frozen_norms_change_neither_the_results_nor_their_own_statistics(tmp_pa
         assert torch.equal(value, before[key]) == fixed, key
 
 
+def test_a_run_that_goes_on_with_another_plan_says_so_in_its_model(tmp_path):
+    trainer(tmp_path).run()
+    longer = Trainer(create('compact', **SMALL), replace(PLAN, steps=5), tmp_path, workers=0)
+    assert longer.step == 4
+    assert [(e['until_step'], e['plan']['steps']) for e in longer.earlier] == [(4, 4)]
+    again = trainer(tmp_path)
+    assert again.earlier == []
+
+
 def test_the_learning_rate_warms_up_stays_and_falls():
     plan = TrainingPlan(steps=100, warmup_steps=10, decay_share=0.5, learning_rate=1.0)
     rates = [plan.learning_rate_at(step) for step in range(100)]

@@ -120,14 +120,20 @@ def prepared_test_picture(graph: Graph) -> Prepared:
     return prepare(line_picture(size), size, graph.spec.normalisation)
 
 
-def bare_times(runtime: Runtime, picture: Prepared, runs: int) -> np.ndarray:
-    """Return the wall times of bare inference in milliseconds, (runs,)."""
+def bare_times(runtime: Runtime, picture: Prepared, runs: int, rate: float = 0.0) -> np.ndarray:
+    """
+    Return the wall times of bare inference in milliseconds, (runs,).
+
+    :param rate: inferences a second; 0: one after the other, with caches that stay warm.
+    """
     runtime(picture)
     times = np.empty(runs)
     for index in range(runs):
         start = time.perf_counter()
         runtime(picture)
         times[index] = time.perf_counter() - start
+        if rate:
+            time.sleep(max(0.0, 1.0 / rate - times[index]))
     return times * 1e3
 
 

@@ -1,0 +1,48 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How sure a network has to be of a piece of foreground, chosen on frames of no training."""
+
+from collections.abc import Iterable
+
+from fedefm_ros.segmentation.postprocess import remove_specks
+from fedefm_ros.segmentation.postprocess import SpeckParameters
+
+import numpy as np
+
+#: What is tried; a tie goes to the lowest, which takes least away.
+CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+
+
+def choose_min_confidence(
+        frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+        candidates: tuple[float, ...] = CANDIDATES) -> tuple[float, dict[float, float]]:
+    """
+    Return the confidence below which pieces of foreground are better left out.
+
+    Best is the mean of the two instruments' Dice, each of the pixels of all frames together.
+
+    :param frames: found labels (H, W) uint8, foreground probability (H, W) uint8, true labels.
+    :returns: the best of the candidates, and what each one reached.
+    """
+    counts = np.zeros((len(candidates), 2, 3))
+    for found, probability, truth in frames:
+        for row, least in zip(counts, candidates):
+            kept = remove_specks(found, probability, SpeckParameters(min_confidence=least))
+            for label in (1, 2):
+                here, there = kept == label, truth == label
+                row[label - 1] += (here & there).sum(), here.sum(), there.sum()
+    dice = 2 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], 1)
+    reached = dice.mean(axis=1)
+    return candidates[int(reached.argmax())], dict(zip(candidates, reached.tolist()))
