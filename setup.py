@@ -28,5 +28,6 @@ setup(
     + [f'fedefm_ros.share.{folder}' for folder in DATA],
     package_dir={f'fedefm_ros.share.{folder}': folder for folder in DATA},
     package_data={'fedefm_ros.federation.topology': ['data/*.json'],
-                  **{f'fedefm_ros.share.{folder}': ['*'] for folder in DATA}},
+                  'fedefm_ros.evaluation': ['*.j2'],
+                  **{f'fedefm_ros.share.{folder}': ['*', '*/*'] for folder in DATA}},
 )
