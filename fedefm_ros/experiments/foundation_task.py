@@ -19,9 +19,10 @@ A class is what is in the beam (human, animal, phantom, simulation) and the imag
 took the picture (panel, intensifier, fluoroscopy): 12 sub-kinds. The paper's 'unseen label corpus'
 is about sources of data, its released classifier has one output a source, and sources differ in
 just these two things. The four kinds alone would leave a silo with one class or two. Kinds times
-what is visible (nothing, a guidewire, a catheter) was tried first: at 64 pixels a small network
-had 29 % of it after 800 steps, so that methods could not be told apart on two cores. Devices are
-in the images as in any others (most have one), they just do not make the class.
+what is visible (nothing, a guidewire, a catheter) was tried first, centrally: at 64 pixels a small
+network had 29 % of it after 800 steps, rising slowly when it was stopped; telling methods apart
+would take more steps than two cores can make. The choice was made before any federated result on
+it. Devices are in the images as in any others (most have one), they just do not make the class.
 
 Images are rendered by fedefm_ros.simulation, 96 pixels wide, and shrunk. Training and test images
 show different patients; a patient is seen by all three systems, with other devices each time. All
