@@ -39,6 +39,8 @@ import typer
 #: Progress and remarks go to stderr, results to stdout.
 remarks = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
+#: Columns of a table that goes into a file, at most.
+_WIDEST = 400
 
 JsonOption = Annotated[Path | None, typer.Option(
     '--json', metavar='FILE', help='Write the figures to FILE as JSON, too.')]
@@ -75,7 +77,9 @@ def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
         made.add_column(column, justify='right' if number else 'left')
     for row in rows:
         made.add_row(*(figure(value) for value in row))
-    results.print(made)
+    # A file has no width: nothing in it has to be cut off.
+    console = results if results.is_terminal else Console(highlight=False, width=_WIDEST)
+    console.print(made)
 
 
 def figure(value: Any) -> str:
