@@ -124,14 +124,14 @@ def _check_free(out):
 def _writer(layout, folder, kinds, frames, seed, test_share):
     from fedefm_ros.learning.datasets import writing
     from fedefm_ros.learning.datasets.split import split_groups
-    from fedefm_ros.learning.simulated import SAMPLES_PER_SCENE
+    from fedefm_ros.learning.simulated import FRAMES_PER_SCENE
     if layout is Format.folder:
         return writing.FolderWriter(folder)
     if layout is Format.video:
         return writing.VideoWriter(folder, _RATE)
     test = set()
     for kind in kinds:
-        names = [f'{kind}-{number:05d}' for number in range(-(-frames // SAMPLES_PER_SCENE))]
+        names = [f'{kind}-{number:05d}' for number in range(-(-frames // FRAMES_PER_SCENE))]
         if test_share and len(names) > 1:
             test |= split_groups(names, {'train': 1 - test_share, 'test': test_share},
                                  seed)['test']
@@ -141,7 +141,7 @@ def _writer(layout, folder, kinds, frames, seed, test_share):
 def _samples(layout, kinds, frames, size, seed):
     """Yield the frames of all kinds."""
     from fedefm_ros.learning.datasets.writing import Sample
-    from fedefm_ros.learning.simulated import SAMPLES_PER_SCENE, SimulatedFrames
+    from fedefm_ros.learning.simulated import FRAMES_PER_SCENE, SimulatedFrames
     from fedefm_ros.simulation.anatomy import KINDS
     from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
     for kind in kinds:
@@ -155,7 +155,7 @@ def _samples(layout, kinds, frames, size, seed):
         simulated = SimulatedFrames(frames, own_seed, size=size, shares={kind: 1.0})
         for number in range(frames):
             image, truth = simulated.frame(number)
-            yield Sample(kind, *divmod(number, SAMPLES_PER_SCENE), image, truth)
+            yield Sample(kind, *divmod(number, FRAMES_PER_SCENE), image, truth)
 
 
 class _Tiles:

@@ -75,6 +75,7 @@ def train(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, decay_share=decay_share,
         foreground_weight=foreground_weight, parent=parent.model_id if parent else '',
         freeze_norms=parent is not None, seed=seed)
+    config = parent.spec.config if parent else {}
     trainer = Trainer(network, plan, out, device, workers)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
@@ -86,7 +87,7 @@ def train(
     with output.progress('training', steps, trainer.step) as advance:
         trainer.run(lambda step, loss: advance(step, f'loss {loss:.3f}'), check_every)
     result = trainer.validate()
-    model_id = trainer.export(out / 'model.safetensors', backbone, result)
+    model_id = trainer.export(out / 'model.safetensors', backbone, result, config)
     validation_sheet(trainer, out / 'samples.png')
     output.table('averaged weights on frames never trained on', ['measure', 'value'],
                  [[name, value] for name, value in result.items()])

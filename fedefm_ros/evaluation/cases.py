@@ -130,11 +130,11 @@ def open_cases(source: str, against: Path | None = None, simulated: int = 200,
 
 def simulated_cases(kind: str, count: int, seed: int = TEST_SEED) -> Iterator[Case]:
     """Yield frames of scenes that no training has seen, each of another patient."""
-    from fedefm_ros.learning.simulated import SAMPLES_PER_SCENE
+    from fedefm_ros.learning.simulated import FRAMES_PER_SCENE
     from fedefm_ros.learning.simulated import SimulatedFrames
-    frames = SimulatedFrames(count * SAMPLES_PER_SCENE, seed, shares={kind: 1.0})
+    frames = SimulatedFrames(count * FRAMES_PER_SCENE, seed, shares={kind: 1.0})
     for index in range(count):
-        image, truth = frames.frame(index * SAMPLES_PER_SCENE)
+        image, truth = frames.frame(index * FRAMES_PER_SCENE)
         yield Case(f'{kind}_{index:04d}', image, truth.instruments, truth.mask,
                    sequence=kind, index=index)
 

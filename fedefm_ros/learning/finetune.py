@@ -26,6 +26,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.plan import FinetunePlan
 from fedefm_ros.learning.tasks import export, task_of
+from fedefm_ros.learning.trainer import single_threaded
 from fedefm_ros.learning.trainer import TrainingPlan
 
 import torch
@@ -91,7 +92,7 @@ class Finetuner:
         if self.step >= plan.steps or self.stopped_early:
             return
         loader = DataLoader(self.task.samples(self.step * plan.batch), plan.batch,
-                            num_workers=self._workers, worker_init_fn=_single_threaded)
+                            num_workers=self._workers, worker_init_fn=single_threaded)
         with SummaryWriter(self.folder / 'tensorboard', purge_step=self.step + 1) as board:
             self.network.train()
             for image, target in loader:
@@ -168,9 +169,3 @@ class Finetuner:
         self.average.load_state_dict(state['average'])
         self._optimiser.load_state_dict(state['optimiser'])
         self.step, self.log = state['step'], json.loads(state['log'])
-
-
-def _single_threaded(_):
-    import cv2
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

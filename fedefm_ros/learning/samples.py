@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 
 from fedefm_ros import labels
-from fedefm_ros.learning.simulated import CROPS_PER_FRAME, SAMPLES_PER_SCENE, SimulatedFrames
+from fedefm_ros.learning.simulated import SimulatedFrames
 from fedefm_ros.learning.trainer import Trainer
 
 import numpy as np
@@ -32,18 +32,19 @@ def validation_sheet(trainer: Trainer, path: Path, count: int = 12, columns: int
     frames = SimulatedFrames(1, trainer.plan.validation_seed, crop=512)
     tiles = []
     trainer.average.eval()
-    for number in range(count):
-        image, target = frames[number * SAMPLES_PER_SCENE * CROPS_PER_FRAME]
+    for scene in range(count):
+        image, target = frames.of_scene(scene)
         with torch.inference_mode():
             found = trainer.average(image[None].to(trainer.device)).argmax(dim=1)[0].cpu().numpy()
         grey = np.clip(image[0].numpy() * 160 + 60, 0, 255).astype(np.uint8)
-        tiles.append(np.hstack([_painted(grey, target.numpy()), _painted(grey, found)]))
+        tiles.append(np.hstack([painted(grey, target.numpy()), painted(grey, found)]))
     rows = [np.hstack(tiles[i:i + columns // 2]) for i in range(0, count, columns // 2)]
     sheet = cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(path), sheet)
 
 
-def _painted(grey, mask):
+def painted(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return a grey picture (H, W) uint8 with a label mask over it, (H, W, 3) BGR."""
     picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     for label in (labels.CATHETER, labels.GUIDEWIRE):
         picture[mask == label] = labels.COLOURS[label][::-1]

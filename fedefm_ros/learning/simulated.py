@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-#: How many samples share an anatomy (with other devices, exposure and orientation each time):
+#: How many frames share an anatomy (with other devices, exposure and orientation each time):
 #: an anatomy takes several times as long to make as a frame of it.
-SAMPLES_PER_SCENE = 4
+FRAMES_PER_SCENE = 4
 #: How many crops are taken of a frame, each with other turns and grey levels.
 CROPS_PER_FRAME = 2
 #: Share of the crops that are drawn around a place on an instrument: most others hold little.
@@ -78,9 +78,13 @@ class SimulatedFrames(Dataset):
         image, mask = _augmented(rng, self._frame, self._mask, self._crop)
         return torch.from_numpy(image[None]), torch.from_numpy(mask.astype(np.int64))
 
+    def of_scene(self, scene: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the first sample of a scene: for sets in which no two share an anatomy."""
+        return self[scene * FRAMES_PER_SCENE * CROPS_PER_FRAME]
+
     def frame(self, number: int) -> tuple[np.ndarray, GroundTruth]:
         """Return frame ``number`` before cropping: the image, (S, S) uint8, and its truth."""
-        scene_number, variant = divmod(number, SAMPLES_PER_SCENE)
+        scene_number, variant = divmod(number, FRAMES_PER_SCENE)
         if scene_number != self._scene_number:
             rng = np.random.default_rng((self._seed, scene_number, 0))
             kind = self._kinds[rng.choice(len(self._kinds), p=self._weights)]

@@ -31,6 +31,7 @@ from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.datasets import open_dataset, ranzcr
 from fedefm_ros.learning.losses import segmentation_loss
 from fedefm_ros.learning.plan import FinetunePlan
+from fedefm_ros.learning.samples import painted
 from fedefm_ros.learning.shuffled import Shuffled, TrainingCrops, TrainingViews, whole_frame
 from fedefm_ros.segmentation.grey import to_network
 from fedefm_ros.segmentation.preprocess import prepare
@@ -101,8 +102,8 @@ class SegmentationTask:
         for index in _spread(len(self.validation)):
             image, truth = whole_frame(*self.validation[index], self.plan.size)
             grey = np.clip(image * 160 + 60, 0, 255).astype(np.uint8)
-            pair = np.hstack([_painted(grey, truth),
-                              _painted(grey, _labels(network, image, device))])
+            pair = np.hstack([painted(grey, truth),
+                              painted(grey, _labels(network, image, device))])
             tiles.append(cv2.resize(pair, (512, 256), interpolation=cv2.INTER_AREA))
         tiles += [np.zeros_like(tiles[0])] * (len(tiles) % 2)
         sheet = np.vstack([np.hstack(tiles[i:i + 2]) for i in range(0, len(tiles), 2)])
@@ -211,10 +212,3 @@ def _labels(network, grey, device):
 
 def _spread(count: int) -> Sequence[int]:
     return sorted({int(i) for i in np.linspace(0, count - 1, min(_PICTURES, count))})
-
-
-def _painted(grey, mask):
-    picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
-    for label in (labels.CATHETER, labels.GUIDEWIRE):
-        picture[mask == label] = labels.COLOURS[label][::-1]
-    return picture

@@ -24,7 +24,7 @@ from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.calibration import choose_min_confidence
 from fedefm_ros.learning.losses import cross_entropy_and_dice
-from fedefm_ros.learning.simulated import CROPS_PER_FRAME, SAMPLES_PER_SCENE, SimulatedFrames
+from fedefm_ros.learning.simulated import SimulatedFrames
 
 import numpy as np
 
@@ -82,6 +82,9 @@ class Trainer:
         self.folder = folder
         self.device = torch.device(device)
         if plan.freeze_norms:
+            if not hasattr(network, 'freeze_norms'):
+                raise FedefmError(f'{type(network).__name__} cannot freeze its normalisation; '
+                                  'start from a compact model, or use finetune')
             network.freeze_norms()
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.average = torch.optim.swa_utils.AveragedModel(
@@ -104,7 +107,7 @@ class Trainer:
                                  first=self.step * plan.batch)
         loader = DataLoader(frames, plan.batch, num_workers=self._workers,
                             prefetch_factor=4 if self._workers else None,
-                            worker_init_fn=_single_threaded)
+                            worker_init_fn=single_threaded)
         self.network.train()
         for image, target in loader:
             loss = self._train_step(image, target)
@@ -149,8 +152,8 @@ class Trainer:
         """Yield probabilities (3, H, W) and true labels (H, W) of whole frames."""
         frames = SimulatedFrames(1, self.plan.validation_seed, crop=512)
         self.average.eval()
-        for index in range(self.plan.validation_frames):
-            image, target = frames[index * SAMPLES_PER_SCENE * CROPS_PER_FRAME]
+        for scene in range(self.plan.validation_frames):
+            image, target = frames.of_scene(scene)
             batch = image[None].to(self.device, memory_format=torch.channels_last)
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
                 logits = self.average(batch)
@@ -164,9 +167,14 @@ class Trainer:
                     np.rint(255 * (1 - probability[0])).astype(np.uint8), target
         return choose_min_confidence(results())[0]
 
-    def export(self, path: Path, backbone: str, scores: dict[str, float]) -> str:
-        """Write the averaged weights as a checkpoint with its provenance; return its id."""
-        spec = ModelSpec(backbone, min_confidence=self.min_confidence(), provenance={
+    def export(self, path: Path, backbone: str, scores: dict[str, float],
+               config: dict | None = None) -> str:
+        """
+        Write the averaged weights as a checkpoint with its provenance; return its id.
+
+        :param config: what the backbone was made with, where not by its defaults.
+        """
+        spec = ModelSpec(backbone, config or {}, min_confidence=self.min_confidence(), provenance={
             'trained_on': 'simulated fluoroscopy (fedefm_ros.simulation)',
             'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores,
             **({'earlier_plans': self.earlier} if self.earlier else {})})
@@ -200,7 +208,7 @@ class Trainer:
             self.earlier.append({'until_step': self.step, 'plan': state['plan']})
 
 
-def _single_threaded(_):
+def single_threaded(_) -> None:
     """Keep a simulating process on one core: the network needs the others."""
     import cv2
     cv2.setNumThreads(1)

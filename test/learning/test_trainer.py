@@ -19,6 +19,7 @@ import json
 
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.backbones.registry import create
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.trainer import Trainer
 from fedefm_ros.learning.trainer import TrainingPlan
@@ -99,6 +100,11 @@ def test_frozen_norms_change_neither_the_results_nor_their_own_statistics(tmp_pa
     for key, value in network.state_dict().items():
         fixed = 'running' in key or 'num_batches' in key
         assert torch.equal(value, before[key]) == fixed, key
+
+
+def test_a_network_that_cannot_freeze_its_norms_is_refused(tmp_path):
+    with pytest.raises(FedefmError, match='Conv2d cannot freeze'):
+        Trainer(torch.nn.Conv2d(1, 3, 1), replace(PLAN, freeze_norms=True), tmp_path, workers=0)
 
 
 def test_a_run_that_goes_on_with_another_plan_says_so_in_its_model(tmp_path):
