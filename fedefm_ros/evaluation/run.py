@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Put frames before the contestants and keep the score; one frame is in memory at a time."""
+"""Put frames before the contestants and keep the score; few frames are in memory at a time."""
 
 from __future__ import annotations
 
@@ -30,10 +30,15 @@ from fedefm_ros.evaluation.contestants import Answer
 from fedefm_ros.evaluation.contestants import Contestant
 from fedefm_ros.evaluation.contestants import derived
 from fedefm_ros.evaluation.contestants import follows_on
+from fedefm_ros.evaluation.overlap import ahead
 from fedefm_ros.evaluation.published import Published
 from fedefm_ros.evaluation.temporal import Steadiness
 
 import numpy as np
+
+#: Frames that are answered while one is scored: the network waits for memory more than it
+#: computes, so scoring beside it is half free.
+_AHEAD = 2
 
 Watcher = Callable[[Case, Sequence[tuple[Answer | None, dict]]], None]
 """Is shown every frame with each contestant's answer and its row of figures."""
@@ -89,7 +94,7 @@ def run(cases: Iterable[Case], contestants: Sequence[Contestant],
     numbers: dict[str, int] = {}
     last = None
     started = time.perf_counter()
-    for case in cases:
+    for case, answers in ahead(_answered(cases, contestants), _AHEAD):
         if last is None or not follows_on(last, case):
             for each in steadiness:
                 each.reset()
@@ -101,7 +106,6 @@ def run(cases: Iterable[Case], contestants: Sequence[Contestant],
         outcome.alone.append(case.alone)
         outcome.times.append(case.time)
         outcome.scored += case.has_truth
-        answers = [each.answer(case) for each in contestants]
         shown = [(answer, _record(record, answer, case, steady)) for record, answer, steady in zip(
             outcome.records, answers, steadiness)]
         for record, answer in zip(outcome.records[1:], answers[1:]):
@@ -115,6 +119,11 @@ def run(cases: Iterable[Case], contestants: Sequence[Contestant],
     outcome.sequences = list(numbers)
     outcome.seconds = time.perf_counter() - started
     return outcome
+
+
+def _answered(cases, contestants):
+    for case in cases:
+        yield case, [each.answer(case) for each in contestants]
 
 
 def _record(record: Record, answer: Answer | None, case: Case, steady: Steadiness) -> dict:
