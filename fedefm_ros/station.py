@@ -46,6 +46,7 @@ class StationProcess:
 
 SEGMENTATION = StationProcess('segmentation', 'segmentation')
 FLUOROSCOPY = StationProcess('fluoroscopy_source', 'fluoroscopy')
+FEDERATION = StationProcess('federation', 'federation')
 
 PROCESSES = (SEGMENTATION, FLUOROSCOPY)
 """In the order in which they are brought up: who listens comes first."""

@@ -20,38 +20,23 @@ tells how to use this file.
 """
 
 from fedefm_ros import station
-from fedefm_ros.errors import FedefmError
-from fedefm_ros.nodes.bring_up import ACTIVE
-from fedefm_ros.nodes.bring_up import INACTIVE
-from fedefm_ros.nodes.bring_up import LifecycleClient
-from fedefm_ros.nodes.parameters import Parameter
-from fedefm_ros.nodes.parameters import TABLES
+from fedefm_ros.nodes import launching
 from fedefm_ros.paths import PACKAGE
 
-from launch import LaunchContext
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import OpaqueFunction
-from launch.actions import RegisterEventHandler
 from launch.actions import SetEnvironmentVariable
 from launch.conditions import IfCondition
-from launch.event_handlers import OnProcessStart
-from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterFile
-from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.ros_adapters import get_ros_node
 from launch_ros.substitutions import FindPackageShare
 
-# Parameters that are arguments of this file as well, by node; their defaults are the table's.
 FORWARDED = {
     'fluoroscopy': ('source', 'rate', 'loop'),
     'segmentation': ('model', 'runtime', 'threads'),
 }
-BOOLEAN = ('true', 'false', 'True', 'False')
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -61,133 +46,22 @@ def generate_launch_description() -> LaunchDescription:
         # Before the declarations, which fill in defaults: only what was asked for goes on top of
         # the parameter files.
         OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
-        *_arguments(),
+        DeclareLaunchArgument(
+            'namespace', default_value='station',
+            description='The station: namespace of its nodes and topics.'),
+        *launching.forwarded_arguments(FORWARDED),
+        *launching.common_arguments(),
+        DeclareLaunchArgument(
+            'rviz', default_value='false', choices=list(launching.BOOLEAN),
+            description='Also start RViz with config/station.rviz.'),
         # Large images need it; also in launch's own node, which is made after this.
         *(SetEnvironmentVariable(*item) for item in station.dds_environment().items()),
-        OpaqueFunction(function=_start, args=[given]),
+        OpaqueFunction(function=launching.start, args=[station.PROCESSES, FORWARDED, given]),
         Node(
             package='rviz2', executable='rviz2', name='rviz',
             namespace=LaunchConfiguration('namespace'),
             arguments=['-d', PathJoinSubstitution(
                 [FindPackageShare(PACKAGE), 'config', 'station.rviz'])],
-            parameters=[{'use_sim_time': _value('use_sim_time', bool)}],
+            parameters=[{'use_sim_time': launching.value_of('use_sim_time', bool)}],
             condition=IfCondition(LaunchConfiguration('rviz'))),
     ])
-
-
-def _arguments() -> list[DeclareLaunchArgument]:
-    return [
-        DeclareLaunchArgument(
-            'namespace', default_value='station',
-            description='The station: namespace of its nodes and topics.'),
-        *(_argument(parameter) for name in FORWARDED for parameter in _forwarded(name)),
-        DeclareLaunchArgument(
-            'params_file', default_value='',
-            description='Parameter file (YAML) on top of those in config/; arguments given here '
-                        'go before it.'),
-        DeclareLaunchArgument(
-            'use_sim_time', default_value='false', choices=list(BOOLEAN),
-            description='Take the time from topic /clock.'),
-        DeclareLaunchArgument(
-            'log_level', default_value='info',
-            choices=['debug', 'info', 'warn', 'error', 'fatal'],
-            description='Of both nodes.'),
-        DeclareLaunchArgument(
-            'autostart', default_value='true', choices=list(BOOLEAN),
-            description='Configure and activate the nodes, the source once the segmentation is '
-                        'active.'),
-        DeclareLaunchArgument(
-            'respawn', default_value='true', choices=list(BOOLEAN),
-            description='Start a node that ended again, and with autostart bring it up again.'),
-        DeclareLaunchArgument(
-            'rviz', default_value='false', choices=list(BOOLEAN),
-            description='Also start RViz with config/station.rviz.'),
-    ]
-
-
-def _forwarded(node: str) -> list[Parameter]:
-    return [parameter for parameter in TABLES[node] if parameter.name in FORWARDED[node]]
-
-
-def _argument(parameter: Parameter) -> DeclareLaunchArgument:
-    boolean = isinstance(parameter.default, bool)
-    default = str(parameter.default)
-    return DeclareLaunchArgument(
-        parameter.name, default_value=default.lower() if boolean else default,
-        choices=list(BOOLEAN if boolean else parameter.choices) or None,
-        description=parameter.description)
-
-
-def _value(argument: str, kind: type) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(argument), value_type=kind)
-
-
-def _checked(context: LaunchContext, parameter: Parameter) -> ParameterValue:
-    # Here, because a node that refuses a value would be started again and again.
-    value = _value(parameter.name, type(parameter.default))
-    problem = parameter.problem_with(value.evaluate(context))
-    if problem:
-        raise FedefmError(problem)
-    return value
-
-
-def _start(context: LaunchContext, given: set[str]) -> list:
-    """Return the nodes, and with autostart what brings them up each time they start."""
-    nodes = [_node(context, process, given) for process in station.PROCESSES]
-    if not IfCondition(LaunchConfiguration('autostart')).evaluate(context):
-        return nodes
-    bring_up = [
-        RegisterEventHandler(OnProcessStart(target_action=node, on_start=[
-            OpaqueFunction(function=_bring_up, args=[node, before])]))
-        for node, before in zip(nodes, [None, *nodes])]
-    return [*bring_up, *nodes]
-
-
-def _node(context: LaunchContext, process: station.StationProcess,
-          given: set[str]) -> LifecycleNode:
-    parameters = [str(process.parameter_file)]
-    if LaunchConfiguration('params_file').perform(context):
-        parameters.append(ParameterFile(LaunchConfiguration('params_file'), allow_substs=True))
-    parameters.append({'use_sim_time': _value('use_sim_time', bool)})
-    parameters.append({parameter.name: _checked(context, parameter)
-                       for parameter in _forwarded(process.name) if parameter.name in given})
-    return LifecycleNode(
-        package=PACKAGE, executable=process.executable, name=process.name,
-        namespace=LaunchConfiguration('namespace'), parameters=parameters,
-        ros_arguments=['--log-level', LaunchConfiguration('log_level')], output='screen',
-        respawn=LaunchConfiguration('respawn'), respawn_delay=1.0,
-        # A node ends itself after 8 s at the latest.
-        sigterm_timeout='10')
-
-
-def _bring_up(context: LaunchContext, node: LifecycleNode, before: LifecycleNode | None) -> None:
-    """
-    Configure and activate a node that was just started, the first time or again.
-
-    Neither launch_ros's autostart nor its ChangeState event does that for a node that was killed:
-    the former acts once, the latter waits for an answer of the process that is gone.
-
-    :param before: node that has to be active before this one is.
-    """
-    ros_node = get_ros_node(context)
-    pid = node.process_details['pid']
-
-    def stopped():
-        return context.is_shutdown or node.process_details['pid'] != pid
-
-    def run():
-        client = LifecycleClient(ros_node, node.node_name, stopped)
-        try:
-            client.bring_to(INACTIVE)
-            if before:
-                LifecycleClient(ros_node, before.node_name, stopped).wait_for(ACTIVE)
-            if client.bring_to(ACTIVE):
-                get_logger('station').info(f'{node.node_name} is active')
-        except FedefmError as error:
-            get_logger('station').error(str(error))
-        except Exception:
-            # At the end launch destroys its ROS node, perhaps in the middle of a call.
-            if not context.is_shutdown:
-                raise
-
-    context.add_completion_future(context.asyncio_loop.run_in_executor(None, run))

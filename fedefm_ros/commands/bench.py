@@ -16,6 +16,8 @@
 
 from fedefm_ros.commands import bench_emd
 from fedefm_ros.commands import bench_latency
+from fedefm_ros.commands import bench_preemption
+from fedefm_ros.commands import bench_transfer
 from fedefm_ros.commands import bench_transport
 
 import typer
@@ -23,4 +25,6 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command('emd')(bench_emd.bench_emd)
 app.command('latency')(bench_latency.latency)
+app.command('preemption')(bench_preemption.preemption)
+app.command('transfer')(bench_transfer.transfer)
 app.command('transport')(bench_transport.transport)

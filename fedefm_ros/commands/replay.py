@@ -21,7 +21,7 @@ import time
 from typing import Annotated
 
 from fedefm_ros.commands import output
-from fedefm_ros.commands.keys import keys
+from fedefm_ros.commands.terminal import keys
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.evaluation.timing import milliseconds
 

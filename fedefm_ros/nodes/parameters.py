@@ -24,6 +24,8 @@ import math
 from pathlib import Path
 import sys
 
+from fedefm_ros.federation.station.plan import OVERLAYS
+from fedefm_ros.federation.station.plan import TASKS as FEDERATED_TASKS
 from fedefm_ros.segmentation.runtimes.runtime import NAMES as RUNTIMES
 from fedefm_ros.segmentation.runtimes.runtime import PRECISIONS
 
@@ -127,6 +129,9 @@ SEGMENTATION = (
     Parameter('precision', 'auto', 'Of the network; auto keeps 99.9 % of the labels.', CONFIGURE,
               choices=PRECISIONS),
     Parameter('threads', 2, 'Processor cores that one inference may use.', CONFIGURE, 1, 256),
+    Parameter('steady_tips', False,
+              'Follow tips from frame to frame: they tremble by a quarter less and are as near to '
+              'the truth to 0.03 px. The mask stays that of the frame alone.'),
     Parameter('pixel_spacing_mm', 0.0,
               'Pixel pitch at the patient; 0: from camera_info and source_isocenter_mm.', LIVE,
               0.0, 10.0),
@@ -147,12 +152,118 @@ SEGMENTATION = (
     Parameter('overlay_quality', 90, 'JPEG quality of overlay/compressed.', LIVE, 1, 100),
 )
 
-TABLES = {'fluoroscopy': FLUOROSCOPY, 'segmentation': SEGMENTATION}
+FEDERATION = (
+    Parameter('stations', '',
+              'Names of all stations by comma, this one among them, in the order that all agreed '
+              'on; a name is a namespace.'),
+    Parameter('keys', '~/.fedefm/keys',
+              "Folder with this station's key and its peers' public ones; ./run keys makes it."),
+    Parameter('state', '', 'Folder for rounds and models; empty: ~/.fedefm/STATION.'),
+    Parameter('task', 'segmentation',
+              'segmentation: what the station itself uses; foundation: which kind of data an '
+              'image is.', CONFIGURE, choices=FEDERATED_TASKS),
+    Parameter('data', 'simulator:human',
+              'Own training data: simulator:KIND (several by comma), or for segmentation a folder '
+              'in the layout below. They never leave the station.'),
+    Parameter('layout', 'folder', 'Of the data folder.', CONFIGURE,
+              choices=('aioz', 'cathaction', 'folder', 'guide3d')),
+    Parameter('model', 'realtime',
+              'Segmentation: model that all stations start from; empty: random weights.'),
+    Parameter('images', 200, 'Simulated images to train on (foundation: of each class).',
+              CONFIGURE, 1, 100_000),
+    Parameter('held_out', 40, 'Simulated images held out for the gate.', CONFIGURE, 1, 100_000),
+    Parameter('image_size', 256, 'Side in pixels of the images it trains on.', CONFIGURE,
+              32, 1024),
+    Parameter('batch', 8, 'Images a gradient step.', CONFIGURE, 1, 1024),
+    Parameter('seed', 0, 'Of data and batches.', CONFIGURE, 0, 2**31 - 1),
+    Parameter('topology', 'ring', 'Who mixes with whom.', CONFIGURE, choices=OVERLAYS),
+    Parameter('rounds', 0, 'Rounds after which it only trains visitors; 0: no end.', CONFIGURE,
+              0, 2**31 - 1),
+    Parameter('interval', 60.0, 'Seconds of rest between two rounds.', CONFIGURE, 0.0, 1e7),
+    Parameter('local_steps', 200, 'Gradient steps before the first round.', CONFIGURE, 0, 10**7),
+    Parameter('stop_steps', 20, "Gradient steps on a visitor's weights.", CONFIGURE, 0, 10**7),
+    Parameter('home_steps', 40, 'Gradient steps of the distillation at home.', CONFIGURE,
+              0, 10**7),
+    Parameter('stops', 0, 'Stations that a trip visits; 0: all others.', CONFIGURE, 0, 1000),
+    Parameter('laps', 1, 'Times that a trip goes around its stops.', CONFIGURE, 1, 1000),
+    Parameter('learning_rate', 0.1, 'Of the gradient steps.', CONFIGURE, 0.0, 10.0),
+    Parameter('deadline', 900.0,
+              'Seconds of idle time that a round waits for its own model to come home, and then '
+              'for the neighbours.', CONFIGURE, 0.1, 1e7),
+    Parameter('staleness', 2, "Rounds that a neighbour's model may be behind.", CONFIGURE, 0, 100),
+    Parameter('silence', 20.0, 'Seconds after which a station that is not heard gets no models.',
+              CONFIGURE, 1.0, 1e6),
+    Parameter('peer_margin', 0.3,
+              "How much lower a peer's model may score on this station's held-out data to teach; "
+              '1 leaves it to the gate: where stations share no kind of data, a model that was '
+              'trained elsewhere last may have forgotten all of this one.', CONFIGURE, 0.0, 1.0),
+    Parameter('gate_margin', 0.02,
+              'How much lower a new model may score than the old one to replace it.', CONFIGURE,
+              0.0, 1.0),
+    Parameter('codec', 'safetensors+zstd', 'How weights are sent.'),
+    Parameter('encrypt', True, 'Encrypt what is sent for its receivers.'),
+    Parameter('chunk_size', 1 << 20, 'Bytes of one piece of a model.', CONFIGURE,
+              1 << 16, 4 << 20),
+    Parameter('bandwidth', 0, 'Bytes a second that are asked of peers; 0: no limit.', CONFIGURE,
+              0, 2**31 - 1),
+    Parameter('chunk_timeout', 5.0, 'Seconds after which a piece is asked for again.', CONFIGURE,
+              0.1, 1000.0),
+    Parameter('image_topic', 'fluoroscopy/image_raw',
+              'Any image on it means that a procedure runs.', ACTIVATE),
+    Parameter('idle_after', 30.0,
+              'Seconds without an image, and with procedure_active not true, after which the '
+              'station is idle.', LIVE, 0.0, 1e6),
+    Parameter('threads', 1, 'Processor cores that the training may use.', CONFIGURE, 1, 256),
+    Parameter('niceness', 15, 'Of the training process; 19 is the most modest.', CONFIGURE, 0, 19),
+    Parameter('offer_model', True,
+              'Give a model that passed the gate to service segmentation/load_model (task '
+              'segmentation).', LIVE),
+)
+
+CONSOLE = (
+    Parameter('host', '127.0.0.1',
+              'Address to serve on. Anything but loopback needs a token (token_file, or the '
+              'variable FEDEFM_CONSOLE_TOKEN).', START),
+    Parameter('port', 8080, 'TCP port to serve on.', START, 1, 65535),
+    Parameter('token_file', '',
+              'File of the owner alone whose first line every browser has to bring; a token as a '
+              'parameter would be open to every node.', START),
+    Parameter('tls_certificate', '', 'PEM file; with tls_key, the console is served as https.',
+              START),
+    Parameter('tls_key', '', 'PEM file of the private key.', START),
+    Parameter('deadline', 0.2,
+              'Seconds without a mask, while frames come, after which an alarm is raised; as '
+              'parameter deadline of the segmentation.', LIVE, 0.02, 60.0),
+    Parameter('models_folder', '',
+              "Model files to choose from beside the shipped ones, on the segmentation's machine; "
+              'empty: none.', START),
+    Parameter('sources_folder', '',
+              "Files and folders to choose from as fluoroscopy source, on the source's machine; "
+              'empty: the simulator only.', START),
+    Parameter('record_folder', 'recordings', 'Gets a bag per recording.', START),
+    Parameter('picture_rate', 30.0, 'At most so many pictures a second are drawn.', LIVE,
+              0.1, 240.0),
+    Parameter('picture_side', 1024, 'Pixels; larger frames are drawn smaller.', LIVE, 128, 4096),
+    Parameter('picture_quality', 80, 'JPEG quality of the pictures.', LIVE, 1, 100),
+    Parameter('trace_seconds', 5.0, 'Length of the trace behind the tip.', LIVE, 0.0, 60.0),
+    Parameter('niceness', 10,
+              'Of the process, 0 to 19: drawing gives way to the segmentation on a busy machine.',
+              START, 0, 19),
+)
+
+TABLES = {
+    'fluoroscopy': FLUOROSCOPY,
+    'segmentation': SEGMENTATION,
+    'federation': FEDERATION,
+    'console': CONSOLE,
+}
 """By the node's default name, which also names its file in config/."""
 
 _INTRODUCTIONS = {
     'fluoroscopy': 'Executable `fluoroscopy_source`: any frame source as a ROS topic.',
     'segmentation': 'Executable `segmentation`: catheter and guidewire in every frame.',
+    'federation': 'Executable `federation`: learns with other stations while this one is idle.',
+    'console': "Executable `console`: the operator's page in a browser.",
 }
 
 _QOS = """## QoS

@@ -24,18 +24,25 @@ import pytest
 
 @pytest.fixture
 def declared(checkout):
-    """Return the arguments of station.launch.py: name -> default, read from its source."""
-    tree = ast.parse((checkout / 'launch' / 'station.launch.py').read_text(encoding='utf-8'))
+    """Return the arguments of station.launch.py: name -> default, read from its sources."""
+    return declared_by(checkout, 'station.launch.py')
+
+
+def declared_by(checkout, name):
+    sources = (checkout / 'launch' / name, checkout / 'fedefm_ros' / 'nodes' / 'launching.py')
+    nodes = [node for source in sources
+             for node in ast.walk(ast.parse(source.read_text(encoding='utf-8')))]
     defaults = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and node.targets[0].id == 'FORWARDED':
+    for node in nodes:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'FORWARDED':
             for name, forwarded in ast.literal_eval(node.value).items():
                 defaults |= {parameter.name: _text(parameter.default)
                              for parameter in TABLES[name] if parameter.name in forwarded}
         if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'DeclareLaunchArgument' \
                 and isinstance(node.args[0], ast.Constant):
             options = {keyword.arg: keyword.value for keyword in node.keywords}
-            defaults[node.args[0].value] = ast.literal_eval(options['default_value'])
+            default = options.get('default_value', ast.Constant(None))
+            defaults[node.args[0].value] = ast.literal_eval(default)
     return defaults
 
 
@@ -51,7 +58,8 @@ def test_the_documented_arguments_are_those_of_the_launch_file(checkout, declare
 
 
 def test_every_argument_used_in_the_documentation_exists(checkout, declared):
-    for page in (checkout / 'docs' / 'launch.md', checkout / 'README.md'):
-        text = page.read_text(encoding='utf-8')
-        for line in re.findall(r'^.*ros2 launch fedefm_ros.*$', text, re.MULTILINE):
-            assert set(re.findall(r'(\w+):=', line)) <= set(declared), line
+    for page in [*(checkout / 'docs').glob('*.md'), checkout / 'README.md']:
+        text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
+        for name, rest in re.findall(r'ros2 launch fedefm_ros (\S+)(.*)$', text, re.MULTILINE):
+            known = declared if name == 'station.launch.py' else declared_by(checkout, name)
+            assert set(re.findall(r'(\w+):=', rest)) <= set(known), rest

@@ -1,0 +1,159 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`bench transfer`: a model from one station's process to another's, beside a raw TCP copy."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Annotated
+
+from fedefm_ros.commands import output
+from fedefm_ros.errors import FedefmError
+
+import typer
+
+_MEGABYTE = 1_000_000
+_BLOCK = 1 << 20
+
+
+def transfer(
+    megabytes: Annotated[str, typer.Option(help='Sizes, by comma.')] = '10,100,400',
+    repeats: Annotated[int, typer.Option(min=1, help='Of each size.')] = 3,
+    chunk_size: Annotated[int, typer.Option(help='Bytes of a chunk.')] = 1 << 20,
+    json_file: output.JsonOption = None,
+):
+    """
+    Measure how fast weights travel: chunks over ROS services, hashed, written to a file.
+
+    Beside it the same bytes over a loopback TCP connection between two processes, hashed and
+    written likewise. They take turns.
+    """
+    from fedefm_ros.station import dds_environment
+    os.environ.update(dds_environment())
+    sizes = [int(float(size) * _MEGABYTE) for size in megabytes.split(',')]
+    rows = []
+    with output.progress('measuring', len(sizes) * repeats) as advance:
+        for size in sizes:
+            ours, tcp, peak = [], [], 0.0
+            for repeat in range(repeats):
+                with tempfile.TemporaryDirectory() as folder:
+                    ours.append(_ours(Path(folder), size, chunk_size))
+                with tempfile.TemporaryDirectory() as folder:
+                    tcp.append(_tcp(Path(folder), size))
+                peak = max(peak, ours[-1][1])
+                advance(sizes.index(size) * repeats + repeat + 1, f'{size / 1e6:.0f} MB')
+            seconds = sorted(run[0] for run in ours)[repeats // 2]
+            reference = sorted(tcp)[repeats // 2]
+            rows.append({'megabytes': size / _MEGABYTE, 'seconds': seconds,
+                         'tcp_seconds': reference, 'speed_ratio': reference / seconds,
+                         'peak_memory_ratio': peak / size,
+                         'all_seconds': [run[0] for run in ours], 'all_tcp_seconds': tcp})
+    output.table(f'weights between two stations, median of {repeats}', [
+        'MB', 'seconds', 'TCP seconds', 'speed / TCP', 'receiver memory / size'],
+        [[row['megabytes'], row['seconds'], row['tcp_seconds'], row['speed_ratio'],
+          row['peak_memory_ratio']] for row in rows])
+    output.write_json({'rows': rows, 'chunk_size': chunk_size}, json_file)
+
+
+def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float]:
+    """Return seconds of a fetch, and by how many bytes the receiver grew meanwhile."""
+    sender = subprocess.Popen(
+        [sys.executable, '-m', 'fedefm_ros.nodes.courier', str(folder / 'outbox'), str(size),
+         str(chunk_size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        line = sender.stdout.readline()
+        if not line:
+            raise FedefmError('the sending process ended; see above')
+        receiver = subprocess.run(
+            [sys.executable, '-m', 'fedefm_ros.commands.bench_transfer', str(folder / 'inbox'),
+             json.loads(line)['sha256'], str(size), str(chunk_size)],
+            stdout=subprocess.PIPE, text=True, timeout=600)
+        if receiver.returncode:
+            raise FedefmError('the receiving process failed; see above')
+        result = json.loads(receiver.stdout)
+        return result['seconds'], result['grown']
+    finally:
+        sender.stdin.close()
+        sender.wait(20)
+
+
+def _receive(folder: Path, sha256: str, size: int, chunk_size: int) -> dict:
+    """Fetch in this process; return what `_ours` wants."""
+    from fedefm_ros.nodes.courier import Courier
+    from fedefm_ros.nodes.courier import CourierNode
+    from fedefm_ros.nodes.courier import manifest_of
+    from fedefm_ros.nodes.session import spinning
+    with spinning(lambda context: CourierNode('receiver', Courier(), context)) as node:
+        deadline = time.monotonic() + 60
+        while not node.can_ask():
+            if time.monotonic() > deadline:
+                raise FedefmError('the sender was not discovered within 60 s')
+            time.sleep(0.01)
+        before = _peak()
+        began = time.monotonic()
+        node.fetch(manifest_of(sha256, size, chunk_size), folder)
+        if not node.done.wait(600):
+            raise FedefmError('the fetch did not end within 600 s')
+        return {'seconds': time.monotonic() - began, 'grown': _peak() - before}
+
+
+def _tcp(folder: Path, size: int) -> float:
+    """Return the seconds of a copy over loopback from another process, hashed and written."""
+    server = socket.create_server(('127.0.0.1', 0))
+    port = server.getsockname()[1]
+    code = ('import os, socket, sys\n'
+            'data = os.urandom(int(sys.argv[2]))\n'
+            "line = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+            'line.recv(1)\nline.sendall(data)\nline.close()\n')
+    sender = subprocess.Popen([sys.executable, '-c', code, str(port), str(size)])
+    line, _ = server.accept()
+    digest, left, buffer = hashlib.sha256(), size, memoryview(bytearray(_BLOCK))
+    with open(folder / 'copy', 'wb', buffering=0) as file:
+        began = time.monotonic()
+        line.sendall(b'.')
+        while left and (count := line.recv_into(buffer)):
+            digest.update(buffer[:count])
+            file.write(buffer[:count])
+            left -= count
+        seconds = time.monotonic() - began
+    line.close()
+    server.close()
+    sender.wait(20)
+    if left:
+        raise FedefmError('the TCP copy ended early')
+    return seconds
+
+
+def _peak() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == '__main__':
+    result: dict = {}
+    worker = threading.Thread(target=lambda: result.update(_receive(
+        Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    worker.start()
+    worker.join()
+    print(json.dumps(result))
+    sys.exit(not result)

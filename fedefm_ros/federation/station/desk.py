@@ -1,0 +1,176 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A station's books and its voice: journal, audit, refusals, and what it offers to others."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+import mmap
+from pathlib import Path
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.station.crew import Crew
+from fedefm_ros.federation.station.crew import Outcome
+from fedefm_ros.federation.station.inbox import Inbox
+from fedefm_ros.federation.station.journal import Journal
+from fedefm_ros.federation.station.options import MemberOptions
+from fedefm_ros.federation.station.transport import Transport
+from fedefm_ros.federation.transfer.fetch import sweep
+from fedefm_ros.federation.transfer.outbox import Offered
+from fedefm_ros.federation.transfer.outbox import Outbox
+from fedefm_ros.federation.trust.audit import AuditLog
+from fedefm_ros.federation.trust.identity import Identity
+from fedefm_ros.federation.trust.manifest import Manifest
+from fedefm_ros.federation.trust.peers import Peers
+from fedefm_ros.federation.trust.refusal import Refused
+from fedefm_ros.federation.trust.replay import ReplayGuard
+from fedefm_ros.federation.trust.sealing import new_key
+from fedefm_ros.federation.trust.sealing import seal_key
+
+OUTBOX_BYTES = 4 << 30
+AUDIT_BYTES = 4 << 20
+
+
+class Desk:
+    """What the parts of a member share; see member.Member for the whole."""
+
+    #: Accepted models that stay on the disk.
+    KEPT_MODELS = 20
+
+    def __init__(self, folder: Path, identity: Identity, peers: Peers, options: MemberOptions,
+                 crew: Crew, transport: Transport, clock: Callable[[], float]):
+        self.folder = folder
+        self.identity, self.peers, self.options = identity, peers, options
+        self.crew, self.transport, self.clock = crew, transport, clock
+        self.journal = Journal.load(folder / 'journal.json')
+        self.guard = ReplayGuard(folder / 'replay.json')
+        self.outbox = Outbox(folder / 'outbox', OUTBOX_BYTES)
+        self.inbox = Inbox(folder / 'inbox', transport, options.chunk_timeout, options.bandwidth,
+                           clock)
+        self.changed: Callable[[], None] = lambda: None
+        self._audit = AuditLog(folder / 'audit.jsonl', AUDIT_BYTES)
+        self._received_before = self.journal.bytes_received
+        # Sealing hundreds of megabytes takes a second that the caller's thread does not have.
+        self._packer = ThreadPoolExecutor(1, 'packer')
+        self._most_offers = 4 * len(options.stations) * options.laps
+        self._packing: dict[str, Future] = {}
+
+    def save(self) -> None:
+        """Write the journal; a full disk is told, and everything goes on in memory."""
+        self.journal.bytes_received = self._received_before + self.inbox.received
+        try:
+            self.journal.save(self.folder / 'journal.json')
+        except OSError as error:
+            self.journal.last_refusal = f'the journal cannot be written: {error.strerror}'
+
+    def note(self, event: str, peer: str = '', reason: str = '', text: str = '') -> None:
+        """Write into the audit log."""
+        self._audit.write(event, peer or self.options.name, reason, text=text)
+
+    def refuse(self, refused: Refused, manifest: Manifest | None = None, peer: str = '') -> None:
+        """Count a refusal and say why."""
+        peer = peer or (manifest.sender if manifest else '')
+        counts = self.journal.refusals
+        counts[refused.reason] = counts.get(refused.reason, 0) + 1
+        self.journal.last_refusal = f'{peer}: {refused}' if peer else str(refused)
+        self.note('refused', peer, refused.reason, str(refused))
+        self.changed()
+
+    def is_silent(self, station: str) -> bool:
+        """Return whether a station has not been heard for too long."""
+        return self.transport.silence(station) > self.options.silence
+
+    def next_stop(self, owner: str, number: int, hop: int) -> tuple[int, str]:
+        """Return the next stop of a trip that can be heard, '' where there is none."""
+        route = self.options.route(owner, number)
+        for k in range(hop, len(route)):
+            if route[k] != self.options.name and not self.is_silent(route[k]):
+                return k, route[k]
+        return len(route), ''
+
+    def poll(self) -> list[Outcome]:
+        """Return what has come of jobs; a packed model comes as `offer TAG`."""
+        outcomes = []
+        for outcome in self.crew.poll():
+            what, _, tag = outcome.tag.partition(' ')
+            if what == 'encode' and not outcome.error:
+                self._packing[tag] = self._packer.submit(self._pack, Path(outcome.result['path']))
+            else:
+                outcomes.append(outcome)
+        for tag, future in list(self._packing.items()):
+            if future.done():
+                del self._packing[tag]
+                try:
+                    outcomes.append(Outcome(f'offer {tag}', future.result()))
+                except (FedefmError, OSError) as error:
+                    outcomes.append(Outcome(f'offer {tag}', None, str(error)))
+        return outcomes
+
+    def offer(self, tag: str, model: str) -> None:
+        """Have a model coded and put into the outbox; `poll` gives `offer TAG` when it is."""
+        self.crew.submit(f'encode {tag}', 'encode', urgent=True, model=model,
+                         codec=self.options.codec)
+
+    def close(self) -> None:
+        """Wait for what is being packed."""
+        self._packer.shutdown()
+
+    def _pack(self, path: Path) -> tuple[Offered, bytes | None]:
+        key = new_key() if self.options.encrypt else None
+        with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            view = memoryview(data)
+            try:
+                offered = self.outbox.put(view, self.options.chunk_size, key)
+            finally:
+                view.release()
+        path.unlink()
+        return offered, key
+
+    def announce(self, packed: tuple[Offered, bytes | None], purpose: str, owner: str,
+                 number: int, hop: int, recipients: tuple[str, ...]) -> None:
+        """Tell the recipients of a model that lies in the outbox."""
+        offered, key = packed
+        sealed = seal_key(key, [self.peers.get(name) for name in recipients]) if key else b''
+        journal = self.journal
+        manifest = Manifest.new(
+            round=number, owner=owner, sender=self.options.name, recipients=recipients, hop=hop,
+            purpose=purpose, architecture_hash=journal.architecture_hash, base_sha256='',
+            codec=self.options.codec, size=offered.size, chunk_size=offered.chunk_size,
+            sha256=offered.sha256, sealed_keys=sealed, samples=journal.samples,
+        ).signed_by(self.identity)
+        # Of the own finished models only the newest is of use; visitors' wait to be fetched.
+        kept = [text for text in journal.offers
+                if purpose != 'aggregate' or Manifest.from_json(text).purpose != 'aggregate']
+        journal.offers = [*kept, manifest.to_json()][-self._most_offers:]
+        # Before others can see it: after a restart it must be known.
+        self.save()
+        self.note('offered', ','.join(recipients), f'{purpose} {number}', offered.sha256)
+        self.transport.announce(manifest)
+
+    def sweep(self) -> None:
+        """Remove what no one needs, so that the disk does not fill with rounds."""
+        needed = self.journal.models()
+        for path in (self.folder / 'models').glob('*.safetensors'):
+            if path.stem not in needed:
+                path.unlink(missing_ok=True)
+        offered = {Manifest.from_json(text).sha256 for text in self.journal.offers}
+        sweep(self.folder / 'inbox', {Manifest.from_json(visit['manifest']).sha256
+                                      for visit in self.journal.visits.values()})
+        for entry in self.outbox.offered:
+            if entry.sha256 not in offered:
+                self.outbox.remove(entry.sha256)
+        accepted = sorted((self.folder / 'accepted').glob('round*.safetensors'))
+        for path in accepted[:-self.KEPT_MODELS]:
+            path.unlink(missing_ok=True)

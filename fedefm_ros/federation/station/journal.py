@@ -1,0 +1,105 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a station must still know after a power cut, in one file that changes whole."""
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+import json
+from pathlib import Path
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.files import write_atomically
+
+#: Phases of a round, in their order.
+REST, LOCAL, AWAY, HOME, MIX, GATE = 'rest', 'local', 'away', 'home', 'mix', 'gate'
+
+
+@dataclass
+class Journal:
+    """
+    The state of a station's rounds; models are named as in work.Work.
+
+    Plain values only; `save` after every change that a restart must see.
+    """
+
+    round: int = 0  # noqa: A003 (the message's name)
+    phase: str = REST
+    #: The model that goes on trips and is mixed; '' before the first.
+    model: str = ''
+    scores: dict = field(default_factory=dict)
+    #: The newest one that passed the gate, which is the station's own to use...
+    used: str = ''
+    used_scores: dict = field(default_factory=dict)
+    #: ... and the one before it, for the rollback.
+    previous: str = ''
+    previous_scores: dict = field(default_factory=dict)
+    samples: int = 0
+    architecture_hash: str = ''
+    #: Of the round at work: model trained at home, what came back, candidate for the gate.
+    trained: str = ''
+    trained_scores: dict = field(default_factory=dict)
+    returned: list = field(default_factory=list)
+    candidate: str = ''
+    candidate_scores: dict = field(default_factory=dict)
+    #: Idle seconds spent in the phase.
+    spent: float = 0.0
+    #: Neighbours' finished models: name -> {model, round, scores}.
+    neighbours: dict = field(default_factory=dict)
+    #: Models of others that are here, by the hex nonce of their manifest:
+    #: {manifest, stage: fetch | train | offer, model}.
+    visits: dict = field(default_factory=dict)
+    #: Manifests (JSON) that are still worth announcing after a restart.
+    offers: list = field(default_factory=list)
+    #: Sum over the rounds: bytes, refusals by reason.
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    refusals: dict = field(default_factory=dict)
+    last_refusal: str = ''
+    #: Last round's: EMD weight of what came home, who took part, who was waited for in vain.
+    emd_weights: dict = field(default_factory=dict)
+    present: list = field(default_factory=list)
+    absent: list = field(default_factory=list)
+    #: One row a finished round.
+    history: list = field(default_factory=list)
+
+    KEPT_ROWS = 200
+
+    def save(self, path: Path) -> None:
+        """Write it; raises OSError."""
+        del self.history[:-self.KEPT_ROWS]
+        write_atomically(path, json.dumps(asdict(self)).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> 'Journal':
+        """Return the journal of a file, a new one where there is none."""
+        if not path.is_file():
+            return cls()
+        try:
+            values = json.loads(path.read_text(encoding='utf-8'))
+            known = {one.name for one in fields(cls)}
+            return cls(**{name: value for name, value in values.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise FedefmError(f'{path} is damaged ({error}); move the folder away to join the '
+                              'federation anew') from error
+
+    def models(self) -> set[str]:
+        """Return the names of all models that are still needed."""
+        named = {self.model, self.used, self.previous, self.trained, self.candidate,
+                 *self.returned}
+        named |= {entry['model'] for entry in self.neighbours.values()}
+        named |= {visit['model'] for visit in self.visits.values()}
+        return named - {''}

@@ -1,0 +1,286 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A station's own round: its phases, and what ends each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import math
+from pathlib import Path
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.station import journal as phases
+from fedefm_ros.federation.station.crew import Outcome
+from fedefm_ros.federation.station.desk import Desk
+from fedefm_ros.federation.station.visits import Visits
+from fedefm_ros.federation.trust.manifest import Manifest
+
+
+#: Name of the accepted model that only the station's own data made.
+FIRST_MODEL = 'alone'
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A model that passed the gate, for the station's own use."""
+
+    path: Path
+    model_id: str
+    round: int  # noqa: A003 (the message's name)
+    scores: dict
+
+
+class OwnRound:
+    """
+    REST -> AWAY -> HOME -> MIX -> GATE -> REST; before the first, LOCAL -> GATE.
+
+    Attributes: wanted (an operator asked for a round), on_accepted.
+    """
+
+    #: Between two tries to open the task.
+    RETRY_SECONDS = 5.0
+
+    def __init__(self, desk: Desk, visits: Visits):
+        self._desk, self._visits = desk, visits
+        self.wanted = False
+        self.on_accepted: Callable[[Accepted], None] = lambda accepted: None
+        self._rested_since = -math.inf
+
+    def take_up(self) -> None:
+        """Go on where the journal says the round stopped."""
+        desk, phase = self._desk, self._desk.journal.phase
+        desk.sweep()
+        for text in desk.journal.offers:
+            desk.transport.announce(Manifest.from_json(text))
+        if phase != phases.REST and not self._is_announced():
+            self._begin()
+
+    def advance(self) -> None:
+        """Leave a phase whose wait is over."""
+        journal, options = self._desk.journal, self._desk.options
+        overdue = journal.spent > options.deadline
+        if journal.phase == phases.REST:
+            if not journal.model:
+                rested = self._desk.clock() - self._rested_since >= self.RETRY_SECONDS
+                if 'start' not in self._desk.crew.tags and rested:
+                    self._desk.crew.submit('start', 'start')
+            elif self._should_start():
+                self._start()
+        elif journal.phase == phases.AWAY:
+            if journal.returned or overdue or not self._first_stop():
+                if not journal.returned:
+                    self._desk.note('alone', reason=f'round {journal.round}',
+                                    text='the own model did not come home')
+                self._enter(phases.HOME)
+        elif journal.phase == phases.MIX and 'mix' not in self._desk.crew.tags:
+            if overdue or not [name for name in options.neighbours()
+                               if name not in self._fresh() and not self._desk.is_silent(name)]:
+                self._mix()
+
+    def finished(self, what: str, key: str, outcome: Outcome) -> None:
+        """Take what came of a job for the round."""
+        journal = self._desk.journal
+        if outcome.error:
+            self._desk.note('failed', reason=what, text=outcome.error)
+            journal.last_refusal = f'{what}: {outcome.error}'
+            # The model of before stays; the round is over for this station.
+            self._rested_since = self._desk.clock()
+            if journal.model and what != 'rollback':
+                self._end(accepted=False)
+            return
+        result = outcome.result
+        if what == 'start':
+            journal.model = result['model']
+            journal.samples = result['samples']
+            journal.architecture_hash = result['architecture_hash']
+            self._enter(phases.LOCAL)
+        elif what == 'offer':
+            self._announce(key, result)
+        elif what == 'home':
+            journal.trained, journal.trained_scores = result['model'], result['scores']
+            weight = result['emd_weight']
+            journal.emd_weights = {} if math.isnan(weight) else dict.fromkeys(
+                self._desk.options.route(self._desk.options.name, journal.round), weight)
+            self._enter(phases.MIX)
+        elif what in ('local', 'mix'):
+            journal.candidate, journal.candidate_scores = result['model'], result['scores']
+            self._enter(phases.GATE)
+        else:  # accept, rollback
+            self.on_accepted(Accepted(Path(result['path']), result['model_id'], journal.round,
+                                      journal.used_scores))
+            if what == 'accept':
+                self._end(accepted=True)
+
+    def rollback(self) -> str:
+        """Go back to the model before the last accepted one; return a word for people."""
+        journal = self._desk.journal
+        if not journal.previous:
+            raise FedefmError('there is no accepted model before this one')
+        if journal.phase != phases.REST:
+            raise FedefmError(f'round {journal.round} is under way; roll back when it has ended')
+        journal.model = journal.used = journal.previous
+        journal.scores = journal.used_scores = journal.previous_scores
+        journal.previous = ''
+        self._desk.note('rollback', text=journal.model)
+        self._desk.save()
+        self._desk.crew.submit('rollback', 'accept', model=journal.model,
+                               provenance=self._provenance('rollback'))
+        return f'back to model {journal.model[:8]}'
+
+    def _start(self) -> None:
+        journal = self._desk.journal
+        self.wanted = False
+        # What was missed is not made up for: the round is the one that the others are in.
+        newest = max([entry['round'] for entry in journal.neighbours.values()]
+                     + [self._visits.newest_round(), journal.round])
+        if newest > journal.round:
+            self._desk.note('caught up', reason=f'round {journal.round} to {newest}')
+            journal.round = newest
+        journal.returned, journal.trained, journal.candidate = [], '', ''
+        journal.present, journal.absent, journal.emd_weights = [], [], {}
+        self._enter(phases.AWAY)
+
+    def _should_start(self) -> bool:
+        desk, journal, options = self._desk, self._desk.journal, self._desk.options
+        if options.rounds and journal.round >= options.rounds:
+            return False
+        if all(desk.is_silent(name) for name in options.stations if name != options.name):
+            return False
+        return (self.wanted or self._visits.newest_round() >= journal.round
+                or desk.clock() - self._rested_since >= options.interval)
+
+    def _enter(self, phase: str) -> None:
+        self._desk.journal.phase, self._desk.journal.spent = phase, 0.0
+        self._desk.save()
+        self._begin()
+        self._desk.changed()
+
+    def _begin(self) -> None:
+        desk, journal, options = self._desk, self._desk.journal, self._desk.options
+        if journal.phase == phases.LOCAL:
+            desk.crew.submit('local', 'local', model=journal.model, steps=options.local_steps,
+                             round=journal.round)
+        elif journal.phase == phases.AWAY and self._first_stop():
+            desk.offer(phases.AWAY, journal.model)
+        elif journal.phase == phases.HOME:
+            desk.crew.submit('home', 'home', own=journal.model, returned=journal.returned,
+                             steps=options.home_steps, round=journal.round, adopt=options.adopt)
+        elif journal.phase == phases.MIX:
+            desk.offer(phases.MIX, journal.trained)
+        elif journal.phase == phases.GATE:
+            self._try_candidate()
+
+    def _is_announced(self) -> bool:
+        """Return whether the phase only waits for others: its own model is offered already."""
+        journal = self._desk.journal
+        purpose = {phases.AWAY: 'overseas', phases.MIX: 'aggregate'}.get(journal.phase)
+        return any(said.owner == self._desk.options.name and said.purpose == purpose
+                   and said.round == journal.round
+                   for said in map(Manifest.from_json, journal.offers))
+
+    def _announce(self, phase: str, packed) -> None:
+        journal, options = self._desk.journal, self._desk.options
+        if phase != journal.phase:
+            return  # its deadline has passed meanwhile
+        if phase == phases.MIX:
+            self._desk.announce(packed, 'aggregate', options.name, journal.round, 0,
+                                options.neighbours())
+            return
+        hop, stop = self._desk.next_stop(options.name, journal.round, 0)
+        if stop:
+            self._desk.announce(packed, 'overseas', options.name, journal.round, hop, (stop,))
+
+    def _first_stop(self) -> str:
+        return self._desk.next_stop(self._desk.options.name, self._desk.journal.round, 0)[1]
+
+    def _fresh(self) -> dict[str, dict]:
+        """Return the neighbours' models of this round or a newer one."""
+        journal = self._desk.journal
+        return {name: entry for name, entry in journal.neighbours.items()
+                if name in self._desk.options.neighbours() and entry['round'] >= journal.round}
+
+    def _mix(self) -> None:
+        journal, options, fresh = self._desk.journal, self._desk.options, self._fresh()
+        usable = {name: entry for name, entry in journal.neighbours.items()
+                  if name in options.neighbours()
+                  and abs(entry['round'] - journal.round) <= options.staleness}
+        journal.absent = [name for name in options.neighbours() if name not in fresh]
+        journal.present = sorted({*journal.present, *fresh})
+        # An old model counts half for each round that it is behind; what is missing to one is
+        # the own model's.
+        shares = [options.share_of(name) / 2 ** abs(entry['round'] - journal.round)
+                  for name, entry in usable.items()]
+        self._desk.crew.submit('mix', 'mix', own=journal.trained, before=journal.model,
+                               shares=shares,
+                               others=[entry['model'] for entry in usable.values()])
+
+    def _try_candidate(self) -> None:
+        """
+        Decide what the federation goes on with, and what the station itself uses.
+
+        The mean may know more of others' data and less of the own: it is carried on where it is
+        not plainly bad (`peer_margin`), and used where it is not worse (`gate_margin`).
+        """
+        journal, options = self._desk.journal, self._desk.options
+        candidates = [(journal.candidate, journal.candidate_scores)]
+        if journal.trained:  # where mixing spoils it, what was learnt at home may still do
+            candidates.append((journal.trained, journal.trained_scores))
+        before = journal.used_scores.get('score', -math.inf)
+        for model, scores in reversed(candidates):
+            if scores['score'] >= before - options.peer_margin:
+                journal.model, journal.scores = model, scores
+        for model, scores in candidates:
+            if scores['score'] >= before - options.gate_margin:
+                break
+        else:
+            self._desk.note('kept', reason=f'round {journal.round}',
+                            text=f'the new model scores {candidates[0][1]["score"]:.4f}, the one '
+                                 f'in use {before:.4f}')
+            self._end(accepted=False)
+            return
+        if model != journal.used:
+            journal.previous, journal.previous_scores = journal.used, journal.used_scores
+        journal.used, journal.used_scores = model, scores
+        self._desk.save()
+        self._desk.crew.submit('accept', 'accept', model=model,
+                               provenance=self._provenance('round'))
+
+    def _end(self, accepted: bool) -> None:
+        journal = self._desk.journal
+        first = not journal.history  # the local training before round 0
+        journal.history.append({
+            'round': -1 if first else journal.round, 'accepted': accepted,
+            'scores': journal.used_scores, 'present': journal.present, 'absent': journal.absent,
+            'emd_weights': journal.emd_weights, 'model': journal.used,
+            'carried': journal.model, 'carried_scores': journal.scores})
+        journal.round += not first
+        journal.returned, journal.trained, journal.candidate = [], '', ''
+        # Trips of an ended round need not be told of any more.
+        journal.offers = [text for text in journal.offers if not (
+            Manifest.from_json(text).owner == self._desk.options.name
+            and Manifest.from_json(text).purpose == 'overseas')]
+        journal.phase, journal.spent = phases.REST, 0.0
+        self._rested_since = self._desk.clock()
+        self._desk.save()
+        self._desk.sweep()
+
+    def _provenance(self, event: str) -> dict:
+        journal = self._desk.journal
+        name = f'round{journal.round:05d}' if journal.history else FIRST_MODEL
+        return {'name': name if event == 'round' else f'{name}-{event}', 'event': event,
+                'round': journal.round, 'station': self._desk.options.name,
+                'model': journal.used, 'scores': journal.used_scores, 'present': journal.present,
+                'absent': journal.absent, 'emd_weights': journal.emd_weights,
+                'neighbours': {name: [entry['round'], entry['model']]
+                               for name, entry in journal.neighbours.items()}}

@@ -1,0 +1,188 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Models of others at this station: asked for, fetched, trained or tried, sent on."""
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.station import journal as phases
+from fedefm_ros.federation.station.crew import Outcome
+from fedefm_ros.federation.station.desk import Desk
+from fedefm_ros.federation.trust.manifest import Manifest
+from fedefm_ros.federation.trust.refusal import Refused
+from fedefm_ros.federation.trust.sealing import open_key
+
+FETCH, TRAIN, OFFER = 'fetch', 'train', 'offer'
+
+
+class Visits:
+    """Every announced model of use, by the nonce of its manifest, until it is done with."""
+
+    #: Models of others that are here at once; a further one is refused.
+    MOST = 64
+
+    def __init__(self, desk: Desk):
+        self._desk = desk
+
+    def take_up(self) -> None:
+        """Set going again what was under way when the journal was written."""
+        for key, visit in list(self._desk.journal.visits.items()):
+            try:
+                if visit['stage'] == OFFER:
+                    self._desk.offer(key, visit['model'])
+                else:
+                    self._desk.inbox.expect(key, self._manifest(key))
+            except Refused as refused:
+                self._give_up(key, refused)
+
+    def heard(self, manifest: Manifest) -> None:
+        """Take an announcement; what is not for this station is passed over, bad ones counted."""
+        desk, key = self._desk, manifest.nonce.hex()
+        own = desk.options.name
+        if own not in manifest.recipients or manifest.sender == own or key in desk.journal.visits:
+            return  # the last: told again, as after a restart
+        try:
+            manifest.verify(desk.peers)
+            desk.guard.check(manifest)
+            if not self._is_wanted(manifest):
+                return
+            if len(desk.journal.visits) >= self.MOST:
+                raise Refused('too_many', f'{self.MOST} models are here already')
+            desk.inbox.expect(key, manifest)
+        except Refused as refused:
+            desk.refuse(refused, manifest)
+            return
+        desk.journal.visits[key] = {'manifest': manifest.to_json(), 'stage': FETCH, 'model': ''}
+        desk.save()
+
+    def pump(self) -> None:
+        """Go on fetching; hand what is complete to the crew."""
+        complete, failed = self._desk.inbox.pump()
+        for key in complete:
+            self._desk.journal.visits[key]['stage'] = TRAIN
+            self._desk.save()
+            self._hand_over(key)
+        for key, refused in failed:
+            self._give_up(key, refused)
+
+    def finished(self, what: str, key: str, outcome: Outcome) -> None:
+        """Take what came of a job for a visit."""
+        if key not in self._desk.journal.visits:
+            return
+        if outcome.error:
+            # A peer's fault costs the peer's model, nothing else.
+            self._give_up(key, Refused(outcome.reason or 'failed', outcome.error))
+        elif what == 'host':
+            visit = self._desk.journal.visits[key]
+            visit['stage'], visit['model'] = OFFER, outcome.result['model']
+            self._desk.offer(key, visit['model'])
+        elif what == 'offer':
+            self._send_on(key, outcome.result)
+        else:
+            self._take(key, outcome.result)
+
+    def newest_round(self) -> int:
+        """Return the newest round of any model that is here, -1 without one."""
+        return max((self._manifest(key).round for key in self._desk.journal.visits), default=-1)
+
+    def _is_wanted(self, manifest: Manifest) -> bool:
+        """Return whether a true announcement is of use; raises Refused where it is wrong."""
+        options, journal = self._desk.options, self._desk.journal
+        if manifest.owner not in options.stations:
+            raise Refused('unknown_owner', f'{manifest.owner} is none of the stations')
+        if journal.architecture_hash and manifest.architecture_hash != journal.architecture_hash:
+            raise Refused('wrong_architecture', f'{manifest.sender} has another task or network '
+                          f'({manifest.architecture_hash[:8]}, here '
+                          f'{journal.architecture_hash[:8]}); all stations must be set up alike')
+        if manifest.round < journal.round - options.staleness:
+            raise Refused('stale', f'a model of round {manifest.round} from {manifest.sender}; '
+                          f'this station is in round {journal.round}')
+        if manifest.purpose == 'overseas':
+            route = options.route(manifest.owner, manifest.round)
+            if manifest.hop >= len(route) or route[manifest.hop] != options.name:
+                raise Refused('wrong_route', f'stop {manifest.hop} of the trip of '
+                              f'{manifest.owner} is not this station')
+            return True
+        if manifest.purpose == 'return':
+            if manifest.owner != options.name:
+                raise Refused('wrong_route', f'{manifest.sender} returns a model of '
+                              f'{manifest.owner}')
+            if manifest.round != journal.round or journal.phase != phases.AWAY:
+                raise Refused('late', f'the model that {manifest.sender} returns is of round '
+                              f'{manifest.round}; this station is in round {journal.round}, '
+                              f'{journal.phase}')
+            return not journal.returned
+        if manifest.owner != manifest.sender:
+            raise Refused('wrong_route', f'{manifest.sender} offers a model of {manifest.owner} '
+                          'as its own')
+        known = journal.neighbours.get(manifest.owner)
+        return known is None or known['round'] < manifest.round
+
+    def _hand_over(self, key: str) -> None:
+        desk, manifest = self._desk, self._manifest(key)
+        secret = ''
+        if manifest.sealed_keys:
+            place = manifest.recipients.index(desk.options.name)
+            try:
+                secret = open_key(manifest.sealed_keys, place, desk.identity).hex()
+            except Refused as refused:
+                self._give_up(key, refused)
+                return
+        told = {'manifest': manifest.to_json(), 'key': secret}
+        if manifest.purpose == 'overseas':
+            desk.crew.submit(f'host {key}', 'host', urgent=True, **told, owner=manifest.owner,
+                             steps=desk.options.stop_steps, round=manifest.round,
+                             hop=manifest.hop)
+        else:
+            desk.crew.submit(f'try_out {key}', 'try_out', urgent=True, **told,
+                             own=desk.journal.trained or desk.journal.model)
+
+    def _send_on(self, key: str, packed) -> None:
+        manifest = self._manifest(key)
+        hop, stop = self._desk.next_stop(manifest.owner, manifest.round, manifest.hop + 1)
+        self._desk.announce(packed, 'overseas' if stop else 'return', manifest.owner,
+                            manifest.round, hop, (stop or manifest.owner,))
+        self._done_with(key)
+
+    def _take(self, key: str, result: dict) -> None:
+        """Keep a model that may teach, unless it does badly on the station's own data."""
+        desk, manifest = self._desk, self._manifest(key)
+        journal = desk.journal
+        self._done_with(key)
+        mine, theirs = journal.scores.get('score', 0.0), result['scores']['score']
+        if not theirs >= mine - desk.options.peer_margin:  # NaN is refused, too
+            desk.refuse(Refused(
+                'held_out', f'{manifest.purpose} of round {manifest.round} scores {theirs:.3f} on '
+                f'held-out data, the own model {mine:.3f}'), manifest)
+        elif manifest.purpose == 'aggregate':
+            journal.neighbours[manifest.owner] = {
+                'model': result['model'], 'round': manifest.round, 'scores': result['scores']}
+        elif journal.phase == phases.AWAY and manifest.round == journal.round:
+            journal.returned = [result['model']]
+            journal.present = sorted({*journal.present, manifest.sender})
+
+    def _give_up(self, key: str, refused: Refused) -> None:
+        self._desk.refuse(refused, self._manifest(key))
+        self._done_with(key)
+
+    def _done_with(self, key: str) -> None:
+        try:
+            self._desk.guard.taken(self._manifest(key))
+        except FedefmError as error:  # its round is over meanwhile, or the disk is full
+            self._desk.note('not marked', reason=str(error))
+        self._desk.inbox.forget(key)
+        del self._desk.journal.visits[key]
+        self._desk.save()
+
+    def _manifest(self, key: str) -> Manifest:
+        return Manifest.from_json(self._desk.journal.visits[key]['manifest'])

@@ -1,0 +1,220 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a station offers: payloads on disk, as sent, read chunk by chunk."""
+
+from dataclasses import dataclass
+import hashlib
+import os
+from pathlib import Path
+import re
+import tempfile
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.trust.limits import Limits
+from fedefm_ros.federation.trust.refusal import Refused
+from fedefm_ros.federation.trust.sealing import encrypt_chunk
+from fedefm_ros.federation.trust.sealing import OVERHEAD
+
+_FILE = re.compile(r'([0-9a-f]{64})\.([1-9][0-9]{0,9})')
+_TEMPORARY = '.new-'
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A payload as sent: what a manifest says of it."""
+
+    sha256: str
+    size: int
+    chunk_size: int
+
+
+class Outbox:
+    """
+    The payloads of a folder, which is the truth: a restarted station offers what is in it.
+
+    A file appears whole or not at all. The oldest go first when the folder is full, those put
+    since the last next_round at the very last. Chunks may be read while another thread puts.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int):
+        """
+        Take up a folder; it is for one outbox at a time.
+
+        :param max_bytes: of all payloads together.
+        """
+        self._folder, self._max_bytes = folder, max_bytes
+        #: Oldest first.
+        self._offered: dict[str, Offered] = {}
+        self._in_use: set[str] = set()
+        #: Of files from before the start: a power cut may have spoilt them.
+        self._unverified: set[str] = set()
+        self._used_keys: set[bytes] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._take_up()
+        except OSError as error:
+            raise FedefmError(f'{folder} cannot be used as outbox: {error.strerror or error}'
+                              ) from error
+
+    @property
+    def offered(self) -> tuple[Offered, ...]:
+        """Return what can be had, oldest first."""
+        return tuple(self._offered.values())
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all payloads together."""
+        return sum(entry.size for entry in self.offered)
+
+    def put(self, payload, chunk_size: int, key: bytes | None = None) -> Offered:
+        """
+        Offer a payload.
+
+        :param payload: bytes-like.
+        :param chunk_size: of the chunks as sent; encrypted ones have 16 bytes less in them.
+        :param key: encrypt with it; it must be new.
+        :raises FedefmError: too large, a used key, or the disk is full. Nothing is left then.
+        """
+        data = memoryview(payload).cast('B')
+        limits = Limits()
+        if not limits.min_chunk <= chunk_size <= limits.max_chunk:
+            raise FedefmError(f'chunk size {chunk_size}; expected {limits.min_chunk} to '
+                              f'{limits.max_chunk}')
+        if not len(data):
+            raise FedefmError('the payload is empty')
+        step = chunk_size - (OVERHEAD if key is not None else 0)
+        size = len(data) + (-(-len(data) // step) * OVERHEAD if key is not None else 0)
+        if size > self._max_bytes:
+            raise FedefmError(f'a payload of {size} bytes is more than the outbox may have '
+                              f'({self._max_bytes}); raise its limit')
+        if key is not None:
+            self._use(key)
+        self._make_room(size)
+        try:
+            sha256 = self._write(data, chunk_size, step, key)
+        except OSError as error:
+            raise FedefmError(f'{self._folder}: a payload of {size} bytes cannot be written: '
+                              f'{error.strerror or error}') from error
+        offered = Offered(sha256, size, chunk_size)
+        known = self._offered.pop(sha256, None)
+        if known is not None and known != offered:
+            self._path(known).unlink(missing_ok=True)
+        self._offered[sha256] = offered
+        self._in_use.add(sha256)
+        self._unverified.discard(sha256)
+        return offered
+
+    def chunk(self, sha256: str, index: int) -> bytes:
+        """Return a chunk as sent; raises Refused('unknown_payload') or ('bad_hash')."""
+        offered = self._offered.get(sha256)
+        if offered is None:
+            raise Refused('unknown_payload', f'payload {sha256[:16]!r} is not offered here (any '
+                          'more); wait for the next announcement')
+        if not 0 <= index < -(-offered.size // offered.chunk_size):
+            raise Refused('unknown_payload', f'chunk {index} of payload {sha256[:16]} does not '
+                          f'exist; it has {-(-offered.size // offered.chunk_size)}')
+        if sha256 in self._unverified:
+            self._verify(offered)
+        try:
+            with self._path(offered).open('rb', buffering=0) as file:
+                data = os.pread(file.fileno(), offered.chunk_size, index * offered.chunk_size)
+        except OSError as error:
+            raise Refused('unknown_payload', f'payload {sha256[:16]} cannot be read: '
+                          f'{error.strerror or error}') from error
+        if len(data) < min(offered.chunk_size, offered.size - index * offered.chunk_size):
+            self.remove(sha256)
+            raise Refused('bad_hash', f'payload {sha256[:16]} was cut off on disk; it is no '
+                          'longer offered')
+        return data
+
+    def remove(self, sha256: str) -> None:
+        """Offer a payload no longer; nothing happens where it is not there."""
+        offered = self._offered.pop(sha256, None)
+        self._in_use.discard(sha256)
+        self._unverified.discard(sha256)
+        if offered is not None:
+            self._path(offered).unlink(missing_ok=True)
+
+    def next_round(self) -> None:
+        """Say that what was put so far may go before what will be put from now on."""
+        self._in_use.clear()
+
+    def _path(self, offered: Offered) -> Path:
+        return self._folder / f'{offered.sha256}.{offered.chunk_size}'
+
+    def _take_up(self) -> None:
+        found = []
+        for path in self._folder.iterdir():
+            name = _FILE.fullmatch(path.name)
+            if path.name.startswith(_TEMPORARY):
+                path.unlink()
+            elif name and path.is_file():
+                status = path.stat()
+                offered = Offered(name[1], status.st_size, int(name[2]))
+                found.append((status.st_mtime_ns, path.name, offered))
+        for _, _, offered in sorted(found, key=lambda entry: entry[:2]):
+            if offered.sha256 in self._offered:
+                self._path(self._offered.pop(offered.sha256)).unlink()
+            self._offered[offered.sha256] = offered
+        self._unverified = set(self._offered)
+        self._make_room(0)
+
+    def _make_room(self, size: int) -> None:
+        """Remove the oldest until so many bytes fit, what is in use at last."""
+        oldest = sorted(self._offered, key=lambda sha256: sha256 in self._in_use)
+        while oldest and self.size + size > self._max_bytes:
+            self.remove(oldest.pop(0))
+
+    def _use(self, key: bytes) -> None:
+        """Refuse a key that encrypted another payload: equal nonces would give both away."""
+        digest = hashlib.sha256(key).digest()
+        if digest in self._used_keys:
+            raise FedefmError('a key may encrypt one payload only; make a new one')
+        self._used_keys.add(digest)
+
+    def _write(self, data: memoryview, chunk_size: int, step: int, key: bytes | None) -> str:
+        digest = hashlib.sha256()
+        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=_TEMPORARY)
+        try:
+            with os.fdopen(handle, 'wb', buffering=0) as file:
+                for index, start in enumerate(range(0, len(data), step)):
+                    part = data[start:start + step]
+                    if key is not None:
+                        part = memoryview(encrypt_chunk(key, index, part))
+                    digest.update(part)
+                    while part:
+                        part = part[file.write(part):]
+            os.replace(temporary, self._path(Offered(digest.hexdigest(), 0, chunk_size)))
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return digest.hexdigest()
+
+    def _verify(self, offered: Offered) -> None:
+        """Hash a file from before the start; it is not pushed to the disk when it is written."""
+        digest = hashlib.sha256()
+        try:
+            with self._path(offered).open('rb', buffering=0) as file:
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise Refused('unknown_payload', f'payload {offered.sha256[:16]} cannot be read: '
+                          f'{error.strerror or error}') from error
+        if digest.hexdigest() != offered.sha256:
+            self.remove(offered.sha256)
+            raise Refused('bad_hash', f'payload {offered.sha256[:16]} was damaged on disk; it is '
+                          'no longer offered')
+        self._unverified.discard(offered.sha256)

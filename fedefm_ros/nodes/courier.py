@@ -1,0 +1,123 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+One end of a model's way between two stations, without rounds: for benchmarks.
+
+``python -m fedefm_ros.nodes.courier FOLDER BYTES CHUNK`` offers so many random bytes as station
+`sender`, prints their SHA-256 as a line of JSON, and serves them until standard input ends.
+"""
+
+import json
+import os
+from pathlib import Path
+import sys
+import threading
+import time
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.station.inbox import Inbox
+from fedefm_ros.federation.transfer.outbox import Outbox
+from fedefm_ros.federation.trust.manifest import Manifest
+from fedefm_ros.nodes.federation_transport import RosTransport
+from fedefm_ros.nodes.session import spinning
+
+from rclpy.node import Node
+
+STATIONS = ('sender', 'receiver')
+_TIMEOUT = 5.0
+
+
+class Courier:
+    """What RosTransport asks of a member, and no more."""
+
+    def __init__(self, outbox: Outbox | None = None):
+        self.outbox = outbox
+        self.inbox: Inbox | None = None
+
+    def serve(self, sha256: str, index: int) -> bytes:
+        """Return a chunk."""
+        return self.outbox.chunk(sha256, index)
+
+    def heard(self, manifest: Manifest) -> None:
+        """Do nothing: the manifest is told by other means."""
+
+    def refuse(self, refused: FedefmError, peer: str) -> None:
+        """Raise what was refused."""
+        raise refused
+
+    def chunk(self, *answer) -> None:
+        """Take a chunk."""
+        self.inbox.chunk(*answer)
+
+    def no_chunk(self, *answer) -> None:
+        """Take a refusal."""
+        self.inbox.no_chunk(*answer)
+
+
+class CourierNode(Node):
+    """A node with a transport and a courier; pumps its inbox by a timer."""
+
+    def __init__(self, name: str, courier: Courier, context):
+        """Begin to serve."""
+        super().__init__('federation', namespace=name, context=context)
+        self.transport = RosTransport(self, name, STATIONS, _TIMEOUT)
+        self.courier = courier
+        self.done = threading.Event()
+        self.transport.serve(courier)
+        self.create_timer(0.002, self._pump)
+
+    def fetch(self, manifest: Manifest, folder: Path) -> None:
+        """Begin to fetch; ``done`` is set when all has come and was hashed."""
+        inbox = Inbox(folder, self.transport, _TIMEOUT, 0)
+        inbox.expect('it', manifest)
+        self.courier.inbox = inbox
+
+    def can_ask(self) -> bool:
+        """Return whether the sender's service is there."""
+        return self.transport.can_ask('sender')
+
+    def _pump(self) -> None:
+        inbox = self.courier.inbox
+        if inbox is None:
+            return
+        complete, failed = inbox.pump()
+        if failed:
+            raise failed[0][1]
+        if complete:
+            self.done.set()
+
+
+def manifest_of(sha256: str, size: int, chunk_size: int) -> Manifest:
+    """Return a manifest of what is offered; nobody has signed it."""
+    return Manifest.new(
+        round=0, owner='sender', sender='sender', recipients=('receiver',), purpose='aggregate',
+        architecture_hash='0' * 64, codec='safetensors', size=size, chunk_size=chunk_size,
+        sha256=sha256)
+
+
+def main(arguments: list[str]) -> int:
+    """Offer bytes until standard input ends."""
+    folder, size, chunk_size = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    outbox = Outbox(folder, 2 * size + 1)
+    offered = outbox.put(os.urandom(size), chunk_size)
+    with spinning(lambda context: CourierNode('sender', Courier(outbox), context)):
+        print(json.dumps({'sha256': offered.sha256}), flush=True)
+        while sys.stdin.read(1):
+            time.sleep(0.01)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

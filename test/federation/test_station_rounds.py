@@ -1,0 +1,354 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Rounds of whole stations in one process: real training, sealed weights, kills and faults."""
+
+from dataclasses import replace
+import random
+
+from exchange import Exchange
+from exchange import plans
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.station.journal import AWAY
+from fedefm_ros.federation.station.journal import GATE
+from fedefm_ros.federation.station.journal import HOME
+from fedefm_ros.federation.station.journal import LOCAL
+from fedefm_ros.federation.station.journal import MIX
+from fedefm_ros.federation.station.plan import TaskPlan
+from fedefm_ros.federation.transfer.codec import decode
+from fedefm_ros.federation.transfer.codec import encode
+from fedefm_ros.federation.trust.identity import Identity
+from fedefm_ros.federation.trust.manifest import Manifest
+from fedefm_ros.federation.trust.refusal import Refused
+from fedefm_ros.federation.weights import state_of
+
+import pytest
+
+from safetensors.torch import load_file
+
+import torch
+
+
+NAMES = ('ada', 'bert', 'cleo')
+KINDS = ('human', 'animal', 'phantom')
+#: No kind is shared, so what comes home may score nothing on the own one.
+TRUSTING = {'peer_margin': 1.0, 'gate_margin': 1.0}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small networks are slower on two threads, much slower where other tests run beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def cache(tmp_path_factory):
+    """Make the images once."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def exchange(tmp_path):
+    """Give three stations that have not been started."""
+    return Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=2, **TRUSTING)
+
+
+def start_all(exchange, **options):
+    for name in NAMES:
+        exchange.start(name, **options)
+
+
+def test_all_make_their_rounds_and_learn_from_each_other(exchange):
+    start_all(exchange)
+    exchange.run(exchange.rounds(2))
+    for name, member in exchange.members.items():
+        others = sorted(set(NAMES) - {name})
+        rows = member.journal.history
+        assert [row['round'] for row in rows] == [-1, 0, 1]
+        assert all(row['present'] == others and not row['absent'] for row in rows[1:])
+        assert member.journal.refusals == {}
+        # The trip's EMD weight is that of each station on it.
+        assert all(0 < rows[1]['emd_weights'][other] <= 1 for other in others)
+        assert rows[2]['model'] != rows[0]['model']
+
+
+def test_what_is_sent_is_weights_and_nothing_else(tmp_path):
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=1, encrypt=False,
+                        codec='safetensors', **TRUSTING)
+    payloads = {}
+    exchange.tamper = lambda asker, station, index, data: \
+        payloads.setdefault((asker, station), []).append(data) or [data]
+    start_all(exchange)
+    exchange.run(exchange.rounds(1))
+    network = exchange._tasks['ada'].network
+    table = state_of(network)
+    sizes = {manifest.sha256: manifest.size for manifest in exchange.announced}
+    for chunks in payloads.values():
+        data = b''.join(chunks)
+        while data:
+            # Chunks come in order here; each payload must be a table of just these tensors.
+            size = next(iter(sizes.values()))
+            part, data = data[:size], data[size:]
+            assert decode(part, 'safetensors', table).keys() == table.keys()
+    # A header and the tensors: no byte is left that could be of an image.
+    assert len(set(sizes.values())) == 1
+    weights = sum(value.numel() * value.element_size() for value in table.values())
+    assert next(iter(sizes.values())) - weights < 8192
+
+
+def test_sealed_weights_are_for_their_receivers_only(exchange):
+    start_all(exchange)
+    exchange.run(lambda: len(exchange.sent) > 3)
+    assert not any(b'stem' in data or b'\x28\xb5\x2f\xfd' in data[:4] for data in exchange.sent)
+
+
+@pytest.mark.parametrize('phase', [LOCAL, AWAY, HOME, MIX, GATE])
+def test_a_station_that_dies_in_any_phase_goes_on(exchange, phase):
+    start_all(exchange)
+    exchange.run(lambda: 'bert' in exchange.members and
+                 exchange.members['bert'].journal.phase == phase, 20000)
+    exchange.kill('bert')
+    for _ in range(5):
+        exchange.tick()
+    exchange.start('bert')
+    exchange.run(exchange.rounds(2))
+    assert exchange.members['bert'].journal.history[-1]['round'] == 1
+    for name in NAMES:
+        assert sorted(path.suffix for path in (exchange.state(name) / 'models').iterdir()
+                      ) == ['.safetensors'] * len(list(
+                          (exchange.state(name) / 'models').iterdir()))
+        for path in (exchange.state(name) / 'accepted').glob('*.safetensors'):
+            assert all(value.isfinite().all() for value in load_file(path).values())
+
+
+def test_an_absent_station_is_named_and_the_others_go_on(exchange):
+    for name in ('ada', 'bert'):
+        exchange.start(name)
+    exchange.run(exchange.rounds(2))
+    for name, other in (('ada', 'bert'), ('bert', 'ada')):
+        row = exchange.members[name].journal.history[-1]
+        assert row['present'] == [other] and row['absent'] == ['cleo']
+
+
+def test_a_station_that_vanishes_with_a_visitor_holds_nobody_up(exchange):
+    start_all(exchange)
+    exchange.run(lambda: any(visit['stage'] == 'train' for visit in
+                             exchange.members['cleo'].journal.visits.values()), 20000)
+    exchange.kill('cleo')
+    exchange.run(exchange.rounds(2), 20000)
+    assert 'cleo' in exchange.members['ada'].journal.history[-1]['absent']
+
+
+def test_a_station_that_comes_back_goes_on_in_the_others_round(tmp_path):
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), **TRUSTING)
+    start_all(exchange)
+    exchange.run(lambda: all(m.journal.history for m in exchange.members.values()), 20000)
+    exchange.kill('cleo')
+    exchange.run(lambda: exchange.members['ada'].journal.round >= 6, 40000)
+    exchange.start('cleo')
+    exchange.run(lambda: exchange.members['cleo'].journal.round >= 6, 20000)
+    rounds = [row['round'] for row in exchange.members['cleo'].journal.history]
+    # It did not go through those that it had missed one by one.
+    assert len(rounds) < 6
+
+
+def test_lost_repeated_reordered_and_flipped_chunks_are_healed(exchange):
+    rng = random.Random(1)
+    held = []
+
+    def tamper(asker, station, index, data):
+        kind = rng.randrange(12)
+        if kind == 0:
+            return []
+        if kind == 1:
+            return [data, data]
+        if kind == 2:
+            flipped = bytearray(data)
+            flipped[rng.randrange(len(data))] ^= 1
+            return [bytes(flipped)]
+        if kind == 3:
+            held.append(data)
+            return [held.pop(0)] if len(held) > 1 else []
+        return [data]
+    exchange.tamper = tamper
+    start_all(exchange, deadline=600.0)
+    exchange.run(exchange.rounds(2), 40000)
+    for member in exchange.members.values():
+        assert member.journal.history[-1]['absent'] == []
+
+
+def test_a_procedure_stops_everything_and_the_round_goes_on_afterwards(exchange):
+    start_all(exchange)
+    exchange.run(lambda: exchange.members['ada'].journal.phase == AWAY)
+    exchange.busy.add('ada')
+    exchange.tick()
+    done = list(exchange.crews['ada'].done)
+    sent, spent = len(exchange.sent), exchange.members['ada'].journal.spent
+    for _ in range(20):
+        exchange.tick()
+    assert exchange.crews['ada'].done == done
+    assert exchange.members['ada'].journal.spent == spent
+    with pytest.raises(Refused, match='procedure'):
+        exchange.members['ada'].serve('0' * 64, 0)
+    exchange.busy.clear()
+    exchange.run(exchange.rounds(2))
+    assert len(exchange.sent) > sent
+
+
+def test_the_gate_keeps_a_model_that_is_better(tmp_path):
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=1, peer_margin=1.0,
+                        gate_margin=-1.0)
+    start_all(exchange)
+    exchange.run(exchange.rounds(1))
+    for name, member in exchange.members.items():
+        first, last = member.journal.history
+        assert first['accepted'] and not last['accepted']
+        assert last['model'] == first['model'] == member.journal.used
+        # The federation itself goes on with what was learnt.
+        assert last['carried'] not in ('', first['model'])
+        assert [path.stem for path in (exchange.state(name) / 'accepted').glob('*')] == ['alone']
+
+
+def test_rollback_goes_back_one_model(exchange):
+    told = []
+    start_all(exchange)
+    exchange.members['ada'].observe(lambda: None, told.append)
+    exchange.run(exchange.rounds(2))
+    journal = exchange.members['ada'].journal
+    before = journal.history[-2]['model']
+    exchange.members['ada'].rollback()
+    assert journal.used == journal.model == before
+    exchange.run(lambda: told and told[-1].path.stem.endswith('rollback'))
+    with pytest.raises(FedefmError, match='no accepted model'):
+        exchange.members['ada'].rollback()
+
+
+# What must be refused
+
+
+def forged(exchange, **changes):
+    """Return an announcement of bert to ada with some fields changed, signed by bert."""
+    exchange.run(lambda: any(m.sender == 'bert' and 'ada' in m.recipients
+                             for m in exchange.announced), 20000)
+    true = next(m for m in exchange.announced if m.sender == 'bert' and 'ada' in m.recipients)
+    made = replace(true, **{'nonce': bytes(range(16)), **changes})
+    return made.signed_by(Identity.load(exchange.keys('bert')))
+
+
+@pytest.mark.parametrize('reason, changes', [
+    ('too_large', {'size': 10 << 30}),
+    ('wrong_architecture', {'architecture_hash': 'ab' * 32}),
+    ('wrong_version', {'protocol_version': 99}),
+    ('unknown_owner', {'owner': 'mallory', 'purpose': 'overseas'}),
+    ('wrong_route', {'owner': 'cleo', 'purpose': 'aggregate'}),
+])
+def test_an_announcement_that_cannot_be_right_is_refused_and_counted(exchange, reason, changes):
+    start_all(exchange)
+    manifest = forged(exchange, **changes)
+    before = exchange.members['ada'].journal.refusals.get(reason, 0)
+    exchange.members['ada'].heard(manifest)
+    assert exchange.members['ada'].journal.refusals[reason] == before + 1
+    exchange.run(exchange.rounds(2))
+
+
+def test_strangers_changed_and_repeated_announcements_are_refused(exchange, tmp_path):
+    start_all(exchange)
+    manifest = forged(exchange)
+    ada = exchange.members['ada']
+    stranger = Identity.create(tmp_path / 'mallory', 'mallory')
+    ada.heard(replace(manifest, sender='mallory').signed_by(stranger))
+    assert ada.journal.refusals['unknown_key'] == 1
+    ada.heard(replace(manifest, round=manifest.round + 1))
+    assert ada.journal.refusals['bad_signature'] == 1
+    exchange.run(exchange.rounds(2))
+    taken = next(m for m in exchange.announced if m.sender == 'bert' and 'ada' in m.recipients)
+    ada.heard(taken)
+    assert ada.journal.refusals.get('replayed') or ada.journal.refusals.get('stale')
+
+
+@pytest.mark.parametrize('reason, spoil', [
+    ('not_finite', lambda value: value.fill_(float('nan'))),
+    ('norm', lambda value: value.mul_(1e6)),
+])
+def test_weights_that_are_not_sane_never_teach(tmp_path, monkeypatch, reason, spoil):
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=1, encrypt=False,
+                        **TRUSTING)
+    start_all(exchange)
+    work = exchange.crews['bert']._work
+
+    def poisoned(model, codec):
+        state = work.read(model)
+        for value in state.values():
+            if value.is_floating_point():
+                spoil(value)
+        path = exchange.state('bert') / 'outgoing' / f'{model}.bin'
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encode(state, codec))
+        return {'path': str(path)}
+    monkeypatch.setattr(work, 'encode', poisoned)
+    exchange.run(exchange.rounds(1), 20000)
+    for name in ('ada', 'cleo'):
+        journal = exchange.members[name].journal
+        assert journal.refusals.get(reason) or journal.refusals.get('not_finite'), \
+            journal.refusals
+        state = load_file(exchange.state(name) / 'models' / f'{journal.model}.safetensors')
+        assert all(value.isfinite().all() for value in state.values())
+
+
+def test_a_pickle_in_place_of_weights_is_refused(tmp_path, monkeypatch):
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=1, encrypt=False,
+                        codec='safetensors', **TRUSTING)
+    start_all(exchange)
+    path = exchange.state('bert') / 'outgoing' / 'pickle.bin'
+
+    def pickled(model, codec):
+        path.parent.mkdir(exist_ok=True)
+        torch.save({'weights': torch.zeros(4)}, path)
+        return {'path': str(path)}
+    monkeypatch.setattr(exchange.crews['bert']._work, 'encode', pickled)
+    exchange.run(exchange.rounds(1), 20000)
+    journal = exchange.members['ada'].journal
+    assert set(journal.refusals) & {'malformed', 'bad_codec', 'too_large'}, journal.refusals
+
+
+def test_stations_with_another_task_refuse_each_other(tmp_path):
+    made = plans(NAMES, KINDS)
+    made['cleo'] = TaskPlan('foundation', 'simulator:phantom', images=12, held_out=6, size=64,
+                            batch=8, model='', seed=3)
+    exchange = Exchange(tmp_path, NAMES, made, rounds=1, deadline=5.0, **TRUSTING)
+    start_all(exchange, deadline=5.0)
+    exchange.run(exchange.rounds(1), 20000)
+    assert exchange.members['ada'].journal.refusals.get('wrong_architecture')
+    assert exchange.members['ada'].journal.history[-1]['present'] == ['bert']
+
+
+def test_a_member_needs_its_own_key_and_those_of_its_peers(tmp_path):
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS))
+    (exchange.keys('ada') / 'cleo.pub').unlink()
+    with pytest.raises(FedefmError, match='no public key of cleo'):
+        exchange.start('ada')
+
+
+def test_manifest_reads_back(exchange):
+    start_all(exchange)
+    exchange.run(lambda: exchange.announced)
+    manifest = exchange.announced[0]
+    assert Manifest.from_json(manifest.to_json()) == manifest
