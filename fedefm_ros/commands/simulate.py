@@ -62,6 +62,9 @@ def simulate(
         'centerlines.json; video: one MP4 a kind and its centrelines.')] = Format.folder,
     test_share: Annotated[float, typer.Option(
         min=0.0, max=0.9, help='Share of the patients in the test folders (aioz only).')] = 0.2,
+    config: Annotated[Path | None, typer.Option(
+        help='YAML file that decides the pictures; config/simulation/*.yaml are the default '
+             'ones. It names the kind.')] = None,
     json_file: output.JsonOption = None,
 ):
     """
@@ -75,8 +78,15 @@ def simulate(
     """
     from fedefm_ros.commands.pictures import write_sheet
     from fedefm_ros.simulation.anatomy import KINDS
+    from fedefm_ros.simulation.config import find, read
 
-    kinds = KINDS if kind is Kind.every else (kind.value,)
+    configs = [find(name) for name in (KINDS if kind is Kind.every else (kind.value,))]
+    if config:
+        own = read(config)
+        if kind.value not in (own.kind, Kind.every.value):
+            raise FedefmError(f'{config} is of kind {own.kind}; leave out --kind {kind.value}')
+        configs = [own]
+    kinds = [each.kind for each in configs]
     _check_free(out)
     if layout is Format.video and size % 2:
         raise FedefmError(f'--size {size}: a video needs an even size')
@@ -88,7 +98,7 @@ def simulate(
     try:
         writer = _writer(layout, part, kinds, frames, seed, test_share)
         with output.progress('simulating', frames * len(kinds)) as advance:
-            for done, sample in enumerate(_samples(layout, kinds, frames, size, seed), 1):
+            for done, sample in enumerate(_samples(layout, configs, frames, size, seed), 1):
                 writer.add(sample)
                 tiles.add(sample)
                 patients.add(sample.patient_name)
@@ -107,7 +117,7 @@ def simulate(
         ['frames per second, all included', total / seconds],
         ['picture', str(out / 'overview.png')]])
     output.write_json({
-        'folder': out, 'format': layout.value, 'kinds': list(kinds), 'frames': total,
+        'folder': out, 'format': layout.value, 'kinds': kinds, 'frames': total,
         'patients': len(patients), 'size': size, 'seed': seed,
         'fps': total / seconds, 'pictures': [out / 'overview.png']}, json_file)
 
@@ -138,21 +148,23 @@ def _writer(layout, folder, kinds, frames, seed, test_share):
     return writing.AiozWriter(folder, frozenset(test))
 
 
-def _samples(layout, kinds, frames, size, seed):
+def _samples(layout, configs, frames, size, seed):
     """Yield the frames of all kinds."""
     from fedefm_ros.learning.datasets.writing import Sample
     from fedefm_ros.learning.simulated import FRAMES_PER_SCENE, SimulatedFrames
     from fedefm_ros.simulation.anatomy import KINDS
     from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
-    for kind in kinds:
+    for config in configs:
+        kind = config.kind
         own_seed = _FIRST_SEED + len(KINDS) * seed + KINDS.index(kind)
         if layout is Format.video:
-            simulator = FluoroscopySimulator(kind, size, _RATE, own_seed)
+            simulator = FluoroscopySimulator(config, size, _RATE, own_seed)
             per_patient = max(1, int(simulator.scene_seconds * _RATE))
             for number, frame in zip(range(frames), simulator):
                 yield Sample(kind, *divmod(number, per_patient), frame.image, frame.truth)
             continue
-        simulated = SimulatedFrames(frames, own_seed, size=size, shares={kind: 1.0})
+        simulated = SimulatedFrames(frames, own_seed, size=size, shares={kind: 1.0},
+                                    configs=(config,))
         for number in range(frames):
             image, truth = simulated.frame(number)
             yield Sample(kind, *divmod(number, FRAMES_PER_SCENE), image, truth)

@@ -50,8 +50,8 @@ def train(
     """
     Train a network on simulated fluoroscopy.
 
-    Frames are made while training and never repeat. DIR gets state.pt, log.jsonl, and in the end
-    model.safetensors and samples.png. Stop it at will: the same command goes on.
+    Frames are made while training and never repeat. DIR gets state.pt, log.jsonl, tensorboard/,
+    and in the end model.safetensors and samples.png. Stop it at will: the same command goes on.
     """
     if crop % 32:
         raise FedefmError(f'--crop {crop} must be a multiple of 32')

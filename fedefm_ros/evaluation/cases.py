@@ -32,6 +32,8 @@ from fedefm_ros.imaging.source import DEFAULT_RATE
 from fedefm_ros.imaging.source import open_source
 from fedefm_ros.imaging.stills import kind_of
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.simulation.config import find
+from fedefm_ros.simulation.config import SceneConfig
 
 import numpy as np
 
@@ -98,10 +100,7 @@ def open_cases(source: str, against: Path | None = None, simulated: int = 200,
     :raises FedefmError: nothing there, damaged, or a layout that is not known.
     """
     if source == 'simulator' or source.startswith('simulator:'):
-        from fedefm_ros.simulation.anatomy import KINDS
-        kind = source.partition(':')[2] or 'human'
-        if kind not in KINDS:
-            raise FedefmError(f'{source}: known kinds are {", ".join(KINDS)}')
+        kind = find(source.partition(':')[2] or 'human')
         return Cases(simulated_cases(kind, simulated), simulated, truth='what was simulated')
     path = Path(source).expanduser()
     if against is None:
@@ -128,11 +127,15 @@ def open_cases(source: str, against: Path | None = None, simulated: int = 200,
                  truth.description if truth else '', bag, close)
 
 
-def simulated_cases(kind: str, count: int, seed: int = TEST_SEED) -> Iterator[Case]:
+def simulated_cases(kind: SceneConfig | str, count: int,
+                    seed: int = TEST_SEED) -> Iterator[Case]:
     """Yield frames of scenes that no training has seen, each of another patient."""
     from fedefm_ros.learning.simulated import FRAMES_PER_SCENE
     from fedefm_ros.learning.simulated import SimulatedFrames
-    frames = SimulatedFrames(count * FRAMES_PER_SCENE, seed, shares={kind: 1.0})
+    config = find(kind)
+    kind = config.kind
+    frames = SimulatedFrames(count * FRAMES_PER_SCENE, seed, shares={kind: 1.0},
+                             configs=(config,))
     for index in range(count):
         image, truth = frames.frame(index * FRAMES_PER_SCENE)
         yield Case(f'{kind}_{index:04d}', image, truth.instruments, truth.mask,

@@ -43,6 +43,7 @@ import cv2
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
+from fedefm_ros.paths import config_dir
 from fedefm_ros.simulation.anatomy import KINDS
 from fedefm_ros.simulation.detector import Detector
 from fedefm_ros.simulation.detector import random_chain
@@ -185,6 +186,7 @@ def _between(rng, low, high) -> float:
 def _fingerprint(recipe) -> str:
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     package = Path(__file__).resolve().parent.parent
-    for path in [Path(__file__).resolve(), *sorted((package / 'simulation').glob('*.py'))]:
+    for path in [Path(__file__).resolve(), *sorted((package / 'simulation').glob('*.py')),
+                 *sorted((config_dir() / 'simulation').glob('*.yaml'))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -91,7 +91,7 @@ def open_source(text: str, *, rate: float | None = None, loop: bool = False,
     Open any INPUT; files are told by what is in them, not by their suffix.
 
     :param text: path, device number, ``/dev/videoN``, rtsp or http URL, ``simulator`` or
-        ``simulator:KIND``.
+        ``simulator:KIND``, KIND also a file as in config/simulation.
     :param rate: frames per second instead of the input's own (a camera is asked for it).
     :param loop: start anew at the end, for ever; frames go on counting.
     :param size: width and height of simulated frames, 512 where None; others keep theirs.

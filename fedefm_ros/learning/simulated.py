@@ -20,6 +20,7 @@ from fedefm_ros import labels
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.grey import grey_range, to_network
 from fedefm_ros.simulation.anatomy import KINDS
+from fedefm_ros.simulation.config import find, SceneConfig
 from fedefm_ros.simulation.scene import Scene
 
 import numpy as np
@@ -40,7 +41,8 @@ class SimulatedFrames(Dataset):
     """Random crops of random frames; (1, C, C) float32 image and (C, C) int64 labels."""
 
     def __init__(self, samples: int, seed: int, crop: int = 384, size: int = 512,
-                 shares: dict[str, float] | None = None, first: int = 0):
+                 shares: dict[str, float] | None = None, first: int = 0,
+                 configs: tuple[SceneConfig, ...] = ()):
         """
         Describe the set; samples are made when asked for.
 
@@ -49,6 +51,7 @@ class SimulatedFrames(Dataset):
         :param size: side of the simulated frame in pixels.
         :param shares: how often each kind of scene comes, by name; missing kinds: never.
         :param first: number of the first sample (to go on after an interruption).
+        :param configs: settings of kinds that are not as by default.
         """
         self._samples = samples
         self._seed = seed
@@ -59,6 +62,8 @@ class SimulatedFrames(Dataset):
         weights = np.array([shares[kind] for kind in self._kinds], float)
         self._weights = weights / weights.sum()
         self._first = first
+        own = {config.kind: config for config in configs}
+        self._configs = [own.get(kind) or find(kind) for kind in self._kinds]
         self._scene = None
         self._scene_number = None
         self._frame = self._mask = self._frame_number = None
@@ -87,11 +92,9 @@ class SimulatedFrames(Dataset):
         scene_number, variant = divmod(number, FRAMES_PER_SCENE)
         if scene_number != self._scene_number:
             rng = np.random.default_rng((self._seed, scene_number, 0))
-            kind = self._kinds[rng.choice(len(self._kinds), p=self._weights)]
-            # Fields of 10 to 15 cm at the patient. Beyond these, a catheter in one image is
-            # as wide as a guidewire in another, and nothing in the picture tells which it is.
-            spacing = float(np.exp(rng.uniform(np.log(0.2), np.log(0.3)))) * 512 / self._size
-            self._scene = Scene(kind, rng, self._size, spacing)
+            config = self._configs[rng.choice(len(self._kinds), p=self._weights)]
+            spacing = config.spacing_mm.draw(rng) * 512 / self._size
+            self._scene = Scene(config, rng, self._size, spacing)
             self._scene_number = scene_number
         rng = np.random.default_rng((self._seed, scene_number, 1, variant))
         self._scene.redraw_devices(rng)

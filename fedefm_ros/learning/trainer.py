@@ -23,6 +23,7 @@ import time
 from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.calibration import choose_min_confidence
+from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.simulated import SimulatedFrames
 
@@ -30,7 +31,6 @@ import numpy as np
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 
 @dataclass(frozen=True)
@@ -57,84 +57,55 @@ class TrainingPlan:
     validation_frames: int = 64
     validation_seed: int = 900_001
 
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: warm-up, plateau, decay."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        start = self.steps * (1.0 - self.decay_share)
-        if step < start:
-            return self.learning_rate
-        return self.learning_rate * (1.0 - ((step - start) / (self.steps - start)) ** 0.5)
 
+class Trainer(Loop):
+    """One run; its folder has ``state.pt``, ``log.jsonl`` and ``tensorboard``."""
 
-class Trainer:
-    """One run: its network, its averaged copy, its optimiser and its files."""
+    memory_format = torch.channels_last
+    mixed_precision = True
 
     def __init__(self, network: nn.Module, plan: TrainingPlan, folder: Path,
                  device: str = 'cpu', workers: int = 1):
         """
         Set up a run, or go on with the one that lies in the folder.
 
-        :param folder: where ``state.pt``, ``log.jsonl`` and the pictures go.
         :param workers: processes that simulate frames beside the training.
         """
-        self.plan = plan
-        self.folder = folder
-        self.device = torch.device(device)
         if plan.freeze_norms:
             if not hasattr(network, 'freeze_norms'):
                 raise FedefmError(f'{type(network).__name__} cannot freeze its normalisation; '
                                   'start from a compact model, or use finetune')
             network.freeze_norms()
-        self.network = network.to(self.device, memory_format=torch.channels_last)
-        self.average = torch.optim.swa_utils.AveragedModel(
-            self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.ema),
-            use_buffers=True)
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-        self._workers = workers
-        self.step = 0
+        super().__init__(network, plan, folder, device, workers)
         #: Plans that earlier parts of this run followed, and until which step; none: it had one.
         self.earlier: list[dict] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
+        state = self.saved()
+        if state:
+            self.resume(state)
+            self.earlier = state.get('earlier', [])
+            if state['plan'] != asdict(plan):
+                self.earlier.append({'until_step': self.step, 'plan': state['plan']})
 
     def run(self, report: Callable[[int, float], None] = lambda step, loss: None,
             check_every: int = 1000) -> None:
         """Train to the plan's last step; ``report`` is called after each step."""
         plan = self.plan
-        frames = SimulatedFrames(plan.steps * plan.batch, plan.seed, plan.crop,
-                                 first=self.step * plan.batch)
-        loader = DataLoader(frames, plan.batch, num_workers=self._workers,
-                            prefetch_factor=4 if self._workers else None,
-                            worker_init_fn=single_threaded)
-        self.network.train()
-        for image, target in loader:
-            loss = self._train_step(image, target)
-            report(self.step, loss)
-            if self.step % check_every == 0 or self.step == plan.steps:
-                self._log(loss)
-                self.save()
+        self.follow(SimulatedFrames(plan.steps * plan.batch, plan.seed, plan.crop,
+                                    first=self.step * plan.batch), check_every, report)
 
-    def _train_step(self, image, target):
-        for group in self._optimiser.param_groups:
-            group['lr'] = self.plan.learning_rate_at(self.step)
-        image = image.to(self.device, memory_format=torch.channels_last)
-        target = target.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            logits = self.network(image)
-        loss = cross_entropy_and_dice(logits, target,
+    def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return cross-entropy and Dice loss, a scalar."""
+        return cross_entropy_and_dice(logits, target,
                                       foreground_weight=self.plan.foreground_weight)
-        if not torch.isfinite(loss):
-            raise FedefmError(f'the loss is {loss.item()} at step {self.step}: lower the learning '
-                              f'rate; the last good state is in {self.folder}')
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self._optimiser.step()
-        self.average.update_parameters(self.network)
-        self.step += 1
-        return float(loss.detach())
+
+    def check(self, loss: float) -> dict[str, float]:
+        """Validate, log, save the state; return the measures."""
+        scores = self.validate()
+        row = {'step': self.step, 'loss': loss, 'time': time.time(), **scores}
+        with open(self.folder / 'log.jsonl', 'a', encoding='utf-8') as log:
+            log.write(json.dumps(row) + '\n')
+        self.save(plan=asdict(self.plan), earlier=self.earlier)
+        return scores
 
     def validate(self) -> dict[str, float]:
         """Return pooled Dice of the averaged weights on frames of a seed never trained on."""
@@ -179,37 +150,3 @@ class Trainer:
             'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores,
             **({'earlier_plans': self.earlier} if self.earlier else {})})
         return save_checkpoint(path, self.average.module, spec)
-
-    def _log(self, loss):
-        row = {'step': self.step, 'loss': loss, 'time': time.time(), **self.validate()}
-        with open(self.folder / 'log.jsonl', 'a', encoding='utf-8') as log:
-            log.write(json.dumps(row) + '\n')
-
-    def save(self) -> None:
-        """Write the state so that a run killed at any moment can go on from the last one."""
-        part = self.folder / 'state.pt.part'
-        torch.save({'plan': asdict(self.plan), 'step': self.step, 'earlier': self.earlier,
-                    'network': self.network.state_dict(), 'average': self.average.state_dict(),
-                    'optimiser': self._optimiser.state_dict()}, part)
-        part.replace(self.folder / 'state.pt')
-
-    def _resume(self):
-        path = self.folder / 'state.pt'
-        if not path.exists():
-            return
-        # Our own file, yet nothing but tensors and numbers is read from it.
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state['network'])
-        self.average.load_state_dict(state['average'])
-        self._optimiser.load_state_dict(state['optimiser'])
-        self.step = state['step']
-        self.earlier = state.get('earlier', [])
-        if state['plan'] != asdict(self.plan):
-            self.earlier.append({'until_step': self.step, 'plan': state['plan']})
-
-
-def single_threaded(_) -> None:
-    """Keep a simulating process on one core: the network needs the others."""
-    import cv2
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

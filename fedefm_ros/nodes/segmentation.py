@@ -86,7 +86,8 @@ class SegmentationNode(StationNode):
         """Load and warm up the model."""
         settings = self.settings
         self._engine = SegmentationEngine.open(
-            settings['model'], settings['runtime'], settings['threads'], settings['precision'])
+            settings['model'], settings['runtime'], settings['threads'], settings['precision'],
+            steady_tips=settings['steady_tips'])
         info = self._engine.info
         self._model_note = _describe(info)
         self.get_logger().info(f'model {info.model_path.name} {self._model_note}; measured: '

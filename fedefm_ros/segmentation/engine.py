@@ -41,6 +41,7 @@ from fedefm_ros.segmentation.runtimes.selection import bare_times
 from fedefm_ros.segmentation.runtimes.selection import Measurement
 from fedefm_ros.segmentation.runtimes.selection import prepared_test_picture
 from fedefm_ros.segmentation.runtimes.selection import select
+from fedefm_ros.segmentation.steadying import TipFilter
 
 import numpy as np
 
@@ -100,18 +101,20 @@ class SegmentationEngine:
     """
 
     def __init__(self, active: _Active, precision: str, specks: SpeckParameters,
-                 geometry: GeometryParameters):
+                 geometry: GeometryParameters, steady_tips: bool):
         """Use ``open``."""
         self._active = active
         self._precision = precision
         self.specks = specks
         self.geometry = geometry
+        self._steady = TipFilter() if steady_tips else None
 
     @classmethod
     def open(cls, model: str | Path = 'realtime', runtime: str = 'auto',  # noqa: A003
              threads: int = 2, precision: str = 'auto', *,
              specks: SpeckParameters = SpeckParameters(),
-             geometry: GeometryParameters = GeometryParameters()) -> SegmentationEngine:
+             geometry: GeometryParameters = GeometryParameters(),
+             steady_tips: bool = False) -> SegmentationEngine:
         """
         Load, check, compile and warm up.
 
@@ -120,10 +123,11 @@ class SegmentationEngine:
         :param threads: cores that one inference may use.
         :param precision: 'auto', 'f32' or 'bf16'; auto takes bf16 only where it is faster and
             gives the same labels in 99.9 % of a test picture.
+        :param steady_tips: follow tips from frame to frame, see ``TipFilter``.
         Raises FedefmError where the model or the runtime cannot be used.
         """
         active = _activate(model_path(model), runtime, threads, precision)
-        return cls(active, precision, specks, geometry)
+        return cls(active, precision, specks, geometry, steady_tips)
 
     @property
     def info(self) -> EngineInfo:
@@ -166,11 +170,17 @@ class SegmentationEngine:
         Return the instruments in a mask, the leading one first.
 
         :param spacing_mm: pixel pitch at the patient (row, column) in millimetres.
-        :param previous: those of the frame before, which settle doubtful tips.
+        :param previous: those of the frame before, which settle doubtful tips; none: the image
+            follows no other, and no tip is known.
         """
-        return analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
-                       parameters=self.geometry, previous=previous,
-                       field_of_view=find_field(raw.image)).instruments
+        found = analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
+                        parameters=self.geometry, previous=previous,
+                        field_of_view=find_field(raw.image)).instruments
+        if self._steady is None:
+            return found
+        if not previous:
+            self._steady.reset()
+        return self._steady(found, raw.mask.shape)
 
     def load(self, model: str | Path) -> EngineInfo:
         """

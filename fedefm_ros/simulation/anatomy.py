@@ -23,11 +23,16 @@ from dataclasses import dataclass
 
 import cv2
 
+from fedefm_ros.simulation import anatomy_settings as settings
 from fedefm_ros.simulation import clutter
+from fedefm_ros.simulation.anatomy_settings import KINDS
 from fedefm_ros.simulation.fields import (
     blobs, coordinates, noise_field, soft_step, wavy_distance)
+from fedefm_ros.simulation.ranges import happens
 
 import numpy as np
+
+__all__ = ['Anatomy', 'build', 'KINDS']
 
 
 @dataclass
@@ -38,42 +43,45 @@ class Anatomy:
     moving: np.ndarray
 
 
-def build(kind: str, rng: np.random.Generator, size: int) -> Anatomy:
+def build(ranges, rng: np.random.Generator, size: int) -> Anatomy:
     """
     Return a random scene.
 
-    :param kind: ``human``, ``animal``, ``phantom`` or ``simulation``.
+    :param ranges: one of ``anatomy_settings.ANATOMIES``.
     :param size: width and height in pixels.
     """
-    scene = _BUILDERS[kind](rng, (size, size), size / 512.0)
+    scene = _BUILDERS[type(ranges)](ranges, rng, (size, size), size / 512.0)
     return Anatomy(np.asarray(scene.fixed, np.float32), np.asarray(scene.moving, np.float32))
 
 
-def _body(rng, shape):
+def _body(ranges, rng, shape):
     """Return a smooth thickness map: the trunk thins out towards its sides."""
-    base = rng.uniform(0.8, 1.6) + 0.22 * noise_field(rng, shape, rng.uniform(250, 500), 2)
+    base = ranges.thickness.draw(rng) \
+        + ranges.unevenness * noise_field(rng, shape, rng.uniform(250, 500), 2)
     x, y = coordinates(shape)
-    tilt = rng.normal(0.0, 0.5, 2) / shape[0]
+    tilt = rng.normal(0.0, ranges.tilt, 2) / shape[0]
     return base + tilt[0] * (x - shape[1] / 2) + tilt[1] * (y - shape[0] / 2)
 
 
-def _tissue(rng, shape, scale):
+def _tissue(ranges, rng, shape, scale):
     """Return fine texture: lung vessels, fat, bowel wall."""
-    coarse = noise_field(rng, shape, rng.uniform(25, 70) * scale, 4, rng.uniform(0.45, 0.8))
-    return rng.uniform(0.01, 0.06) * coarse
+    coarse = noise_field(rng, shape, ranges.period_px.draw(rng) * scale, 4,
+                         ranges.persistence.draw(rng))
+    return ranges.factor * (ranges.strength.draw(rng) * coarse)
 
 
-def _ribs(rng, shape, scale):
+def _ribs(ranges, rng, shape, scale):
     """Return a fan of curved bands with dense rims (cortical bone)."""
+    scale = scale * ranges.scale.draw(rng)
     x, y = coordinates(shape)
     layer = np.zeros(shape, np.float32)
-    for _ in range(rng.choice((1, 2))):
-        count = int(rng.integers(3, 9))
+    for _ in range(ranges.fans.draw(rng)):
+        count = ranges.count.draw(rng)
         angle = rng.uniform(-1.1, 1.1) + rng.choice((0, np.pi))
         bow = rng.normal(0.0, 0.0022) / scale
-        gap = rng.uniform(45, 110) * scale
-        width = gap * rng.uniform(0.2, 0.42)
-        strength, rim = rng.uniform(0.03, 0.22), rng.uniform(0.0, 0.2)
+        gap = ranges.gap_px.draw(rng) * scale
+        width = gap * ranges.width.draw(rng)
+        strength, rim = ranges.strength.draw(rng), ranges.rim.draw(rng)
         rim_width = rng.uniform(1.2, 4.0) * scale
         first = -0.5 * gap * count + rng.uniform(-gap, gap)
         centre = np.array(shape[::-1]) * rng.uniform(0.3, 0.7, 2)
@@ -86,121 +94,126 @@ def _ribs(rng, shape, scale):
             inside = soft_step(0.5 * width - np.abs(d), 1.5 * scale)
             border = np.exp(-((np.abs(d) - 0.5 * width) / rim_width) ** 2)
             layer += reach * (strength * inside + rim * strength * 3.0 * border)
-    return layer
+    return ranges.factor * layer
 
 
-def _spine(rng, shape, scale):
+def _spine(ranges, rng, shape, scale):
     """Return a column of vertebrae: bodies, end plates, pedicles, spinous processes."""
+    scale = scale * ranges.scale.draw(rng)
     x, y = coordinates(shape)
     angle = np.pi / 2 + rng.normal(0.0, 0.18)
     through = (shape[1] * rng.uniform(0.0, 1.0), shape[0] / 2)
     across = wavy_distance(rng, x, y, angle, through, rng.normal(0, 0.0006) / scale, 0.0)
     along = (x - through[0]) * np.cos(angle) + (y - through[1]) * np.sin(angle)
-    pitch = rng.uniform(65, 150) * scale
-    half = pitch * rng.uniform(0.45, 0.8)
+    pitch = ranges.pitch_px.draw(rng) * scale
+    half = pitch * ranges.half_width.draw(rng)
     disc = rng.uniform(0.1, 0.22) * pitch
     u = np.mod(along + rng.uniform(0, pitch) + 0.04 * across**2 / half, pitch) - pitch / 2
     # A waist: vertebral bodies are narrower in their middle.
     edge = half * (0.86 + 0.14 * (2 * np.abs(u) / pitch) ** 2) - np.abs(across)
     body = soft_step(edge, rng.uniform(1.5, 5) * scale)
     bone = soft_step((pitch - disc) / 2 - np.abs(u), rng.uniform(1.5, 4) * scale)
-    strength = rng.uniform(0.1, 0.45)
+    strength = ranges.strength.draw(rng)
     layer = strength * body * (0.55 + 0.45 * bone)
     plate = np.exp(-((np.abs(u) - (pitch - disc) / 2) / (rng.uniform(1.0, 2.5) * scale)) ** 2)
-    layer += rng.uniform(0.02, 0.22) * body * plate
+    layer += ranges.plate.draw(rng) * body * plate
     side = np.exp(-(edge / (rng.uniform(1.2, 3.0) * scale)) ** 2)
-    layer += rng.uniform(0.0, 0.16) * side * bone
+    layer += ranges.side.draw(rng) * side * bone
     ring_r = pitch * rng.uniform(0.09, 0.15)
     ring = np.hypot((np.abs(across) - half * 0.55) * 1.3, u + pitch * 0.12) - ring_r
-    layer += rng.uniform(0.0, 0.25) * np.exp(-(ring / (1.8 * scale)) ** 2)
+    layer += ranges.pedicle.draw(rng) * np.exp(-(ring / (1.8 * scale)) ** 2)
     process = soft_step(pitch * 0.07 - np.abs(across), 3 * scale) \
         * soft_step(pitch * 0.25 - np.abs(u - pitch * 0.1), 4 * scale)
-    layer += rng.uniform(0.0, 0.25) * process
-    return layer + rng.uniform(0, 0.05) * body * noise_field(rng, shape, 9 * scale, 2)
+    layer += ranges.process.draw(rng) * process
+    layer = layer + rng.uniform(0, 0.05) * body * noise_field(rng, shape, 9 * scale, 2)
+    return ranges.factor * layer
 
 
-def _dome(rng, shape, scale):
+def _dome(ranges, rng, shape, scale):
     """Return a large dense region with one long sharp border: diaphragm, heart shadow, liver."""
     x, y = coordinates(shape)
-    radius = rng.uniform(0.35, 1.2) * shape[0]
+    radius = ranges.radius.draw(rng) * shape[0]
     angle = rng.uniform(0.15 * np.pi, 0.85 * np.pi)
     rim = shape[0] * rng.uniform(0.3, 0.9)
     cx = shape[1] / 2 + np.cos(angle) * radius + rng.normal(0, 0.2) * shape[1]
     cy = rim + radius
     d = radius - np.hypot((x - cx) * rng.uniform(0.7, 1.2), y - cy)
     d = d + rng.uniform(0, 6) * scale * noise_field(rng, shape, 120 * scale)
-    return rng.uniform(0.15, 0.75) * soft_step(d, rng.uniform(2, 25) * scale)
+    return ranges.strength.draw(rng) * soft_step(d, ranges.edge_px.draw(rng) * scale)
 
 
-def _human(rng, shape, scale):
-    fixed = _body(rng, shape)
-    moving = _tissue(rng, shape, scale)
-    region = rng.choice(('thorax', 'abdomen', 'pelvis', 'head'), p=(0.6, 0.18, 0.1, 0.12))
+def _brighten(ranges, layer, rng, scale):
+    """Take soft-edged regions out of a layer: lung, bowel gas; in place."""
+    for _ in range(ranges.count.draw(rng)):
+        layer -= ranges.strength.draw(rng) * blobs(
+            rng, layer.shape, ranges.period_px.draw(rng) * scale, ranges.share.draw(rng),
+            ranges.edge_px.draw(rng) * scale)
+
+
+def _human(ranges, rng, shape, scale):
+    fixed = _body(ranges.body, rng, shape)
+    moving = _tissue(ranges.tissue, rng, shape, scale)
+    region = ranges.regions.draw(rng)
     if region == 'thorax':
-        if rng.random() < 0.8:
-            fixed += _ribs(rng, shape, scale)
-        if rng.random() < 0.55:
-            fixed += _spine(rng, shape, scale)
-        for _ in range(rng.choice((0, 1, 2), p=(0.2, 0.5, 0.3))):
-            moving += _dome(rng, shape, scale)
-        moving -= rng.uniform(0.0, 0.8) * blobs(
-            rng, shape, rng.uniform(150, 330) * scale, rng.uniform(0.15, 0.5),
-            rng.uniform(3, 40) * scale)
+        if happens(rng, ranges.thorax.ribs):
+            fixed += _ribs(ranges.ribs, rng, shape, scale)
+        if happens(rng, ranges.thorax.spine):
+            fixed += _spine(ranges.spine, rng, shape, scale)
+        for _ in range(ranges.thorax.domes.draw(rng)):
+            moving += _dome(ranges.dome, rng, shape, scale)
+        _brighten(ranges.thorax.lung, moving, rng, scale)
     elif region == 'abdomen':
-        if rng.random() < 0.85:
-            fixed += _spine(rng, shape, scale)
-        for _ in range(rng.integers(1, 5)):
-            moving -= rng.uniform(0.05, 0.4) * blobs(
-                rng, shape, rng.uniform(40, 130) * scale, rng.uniform(0.03, 0.2),
-                rng.uniform(1.5, 8) * scale)
+        if happens(rng, ranges.abdomen.spine):
+            fixed += _spine(ranges.spine, rng, shape, scale)
+        _brighten(ranges.abdomen.gas, moving, rng, scale)
     else:
         # Skull base or pelvic ring: broad bony shells with sharp rims.
-        for _ in range(rng.integers(2, 6)):
-            shell = noise_field(rng, shape, rng.uniform(90, 300) * scale, 2)
+        shells = ranges.shells
+        for _ in range(shells.count.draw(rng)):
+            shell = noise_field(rng, shape, shells.period_px.draw(rng) * scale, 2)
             d = (shell - rng.normal(0, 0.5)) / (np.std(shell) * 2.5 / (150 * scale))
-            fixed += rng.uniform(0.03, 0.2) * soft_step(d, 2 * scale)
-            fixed += rng.uniform(0.0, 0.18) * np.exp(-(d / (rng.uniform(1.5, 5) * scale)) ** 2)
-    clutter.add_patient_clutter(rng, fixed, moving, scale)
+            fixed += shells.strength.draw(rng) * soft_step(d, 2 * scale)
+            fixed += shells.rim.draw(rng) * np.exp(-(d / (rng.uniform(1.5, 5) * scale)) ** 2)
+    clutter.add_patient_clutter(rng, ranges.clutter, fixed, moving, scale)
     return Anatomy(fixed, moving)
 
 
-def _animal(rng, shape, scale):
-    fixed = _body(rng, shape)
-    moving = 1.3 * _tissue(rng, shape, scale)
-    if rng.random() < 0.8:
-        fixed += _spine(rng, shape, scale * rng.uniform(0.5, 0.9))
-    if rng.random() < 0.6:
-        fixed += 0.8 * _ribs(rng, shape, scale * rng.uniform(0.5, 0.9))
-    for _ in range(rng.integers(1, 5)):
-        mottle = blobs(rng, shape, rng.uniform(60, 160) * scale, rng.uniform(0.05, 0.25), 10)
-        grain = 0.5 + 0.5 * np.tanh(2 * noise_field(rng, shape, rng.uniform(6, 22) * scale, 2))
-        moving += rng.choice((-1, 1)) * rng.uniform(0.05, 0.35) * mottle * grain
-    if rng.random() < 0.5:
-        moving += _dome(rng, shape, scale)
-    clutter.add_patient_clutter(rng, fixed, moving, scale, density=0.5)
+def _animal(ranges, rng, shape, scale):
+    fixed = _body(ranges.body, rng, shape)
+    moving = _tissue(ranges.tissue, rng, shape, scale)
+    if happens(rng, ranges.spine_chance):
+        fixed += _spine(ranges.spine, rng, shape, scale)
+    if happens(rng, ranges.ribs_chance):
+        fixed += _ribs(ranges.ribs, rng, shape, scale)
+    mottle = ranges.mottle
+    for _ in range(mottle.count.draw(rng)):
+        region = blobs(rng, shape, mottle.period_px.draw(rng) * scale, mottle.share.draw(rng), 10)
+        grain = 0.5 + 0.5 * np.tanh(
+            2 * noise_field(rng, shape, mottle.grain_px.draw(rng) * scale, 2))
+        moving += rng.choice((-1, 1)) * mottle.strength.draw(rng) * region * grain
+    if happens(rng, ranges.dome_chance):
+        moving += _dome(ranges.dome, rng, shape, scale)
+    clutter.add_patient_clutter(rng, ranges.clutter, fixed, moving, scale)
     return Anatomy(fixed, moving)
 
 
-def _phantom(rng, shape, scale):
-    fixed = rng.uniform(0.3, 1.2) + 0.06 * noise_field(rng, shape, 350 * scale)
-    moving = rng.uniform(0.0, 0.015) * noise_field(rng, shape, 40 * scale, 3)
-    clutter.add_phantom_parts(rng, fixed, scale)
+def _phantom(ranges, rng, shape, scale):
+    fixed = ranges.thickness.draw(rng) + ranges.unevenness * noise_field(rng, shape, 350 * scale)
+    moving = ranges.ripple.draw(rng) * noise_field(rng, shape, 40 * scale, 3)
+    clutter.add_phantom_parts(rng, ranges, fixed, scale)
     return Anatomy(fixed.astype(np.float32), moving)
 
 
-def _simulation(rng, shape, scale):
-    fixed = np.full(shape, rng.uniform(0.05, 0.5), np.float32)
-    if rng.random() < 0.5:
-        fixed += rng.uniform(0.02, 0.1) * noise_field(rng, shape, 300 * scale)
-    if rng.random() < 0.6:
-        # Simulators show the vessels a catheter fits into: many times as wide as it is.
-        clutter.add_vessel_tree(rng, fixed, 3.0 * scale, strength=rng.uniform(0.03, 0.3),
-                                wall=True)
-    if rng.random() < 0.3:
-        fixed += 0.3 * _spine(rng, shape, scale)
+def _simulation(ranges, rng, shape, scale):
+    fixed = np.full(shape, ranges.background.draw(rng), np.float32)
+    if happens(rng, ranges.shading_chance):
+        fixed += ranges.shading.draw(rng) * noise_field(rng, shape, 300 * scale)
+    clutter.add_vessel_walls(rng, ranges.vessels, fixed, scale)
+    if happens(rng, ranges.spine_chance):
+        fixed += _spine(ranges.spine, rng, shape, scale)
     fixed = cv2.GaussianBlur(fixed, (0, 0), 0.8)
     return Anatomy(fixed, np.zeros(shape, np.float32))
 
 
-_BUILDERS = {'human': _human, 'animal': _animal, 'phantom': _phantom, 'simulation': _simulation}
-KINDS = tuple(_BUILDERS)
+_BUILDERS = {settings.Human: _human, settings.Animal: _animal, settings.Phantom: _phantom,
+             settings.Simulation: _simulation}

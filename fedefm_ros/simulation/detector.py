@@ -23,7 +23,10 @@ from dataclasses import dataclass
 
 import cv2
 
+from fedefm_ros.simulation import config
 from fedefm_ros.simulation.fields import coordinates, soft_step
+from fedefm_ros.simulation.ranges import happens, Range
+from fedefm_ros.simulation.settings import Collimator, Xray
 
 import numpy as np
 
@@ -55,44 +58,54 @@ class XrayChain:
     """Grey of the area behind the blades, 0 to 1."""
 
 
-def random_field(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def random_field(rng: np.random.Generator, ranges: Collimator,
+                 shape: tuple[int, int]) -> np.ndarray:
     """Return a random collimated field: whole, rectangular with soft blades, or round."""
     height, width = shape
     field = np.ones(shape, np.float32)
+    if ranges.whole >= 1.0:
+        return field
     choice = rng.random()
-    if choice < 0.35:
+    if choice < ranges.whole:
         return field
     x, y = coordinates(shape)
-    if choice < 0.85:
-        softness = rng.uniform(0.8, 12.0)
+    if choice < ranges.whole + ranges.blades:
+        softness = ranges.blade_edge_px.draw(rng)
         lean = rng.normal(0, 0.02)
         for axis, far in ((x + lean * y, width), (y - lean * x, height)):
             for distance in (axis, far - 1 - axis):
-                if rng.random() < 0.5:
-                    field *= soft_step(distance - rng.uniform(0.0, 0.14) * far, softness)
+                if happens(rng, ranges.blade):
+                    field *= soft_step(distance - ranges.blade_depth.draw(rng) * far, softness)
     else:
-        radius = rng.uniform(0.5, 0.66) * width
+        radius = ranges.radius.draw(rng) * width
         d = radius - np.hypot(x - width / 2 - rng.normal(0, 6), y - height / 2)
-        field *= soft_step(d, rng.uniform(0.8, 5.0))
+        field *= soft_step(d, ranges.radius_edge_px.draw(rng))
     return field
 
 
-def random_chain(rng: np.random.Generator, kind: str, shape: tuple[int, int]) -> XrayChain:
-    """Return the settings of a random acquisition of a kind of scene."""
-    clean = kind == 'simulation'
-    dose = {'simulation': (3e3, 1e5), 'phantom': (8e2, 3e4)}.get(kind, (3e2, 2e4))
-    black = rng.uniform(0.0, 0.35)
+def random_chain(rng: np.random.Generator, ranges: Xray | str,
+                 shape: tuple[int, int]) -> XrayChain:
+    """
+    Return the settings of a random acquisition.
+
+    :param ranges: what they are drawn from, or the kind of scene for that kind's default ones.
+    :param shape: (height, width) of the picture.
+    """
+    if isinstance(ranges, str):
+        ranges = config.find(ranges).xray
+    black = ranges.black.draw(rng)
     return XrayChain(
-        scatter=rng.uniform(0.0, 0.3 if clean else 1.2),
-        blur_px=rng.uniform(0.3, 0.9 if clean else 1.3),
-        photons=float(np.exp(rng.uniform(*np.log(dose)))),
-        grain_px=rng.choice((0.0, rng.uniform(0.3, 1.1))),
-        lag=rng.choice((0.0, rng.uniform(0.1, 0.6))),
-        gamma=float(np.exp(rng.normal(0.0, 0.35))),
-        black=black, white=rng.uniform(max(0.45, black + 0.2), 1.0),
-        sharpen=rng.choice((0.0, rng.uniform(0.2, 1.8)), p=(0.55, 0.45)),
-        field=np.ones(shape, np.float32) if clean else random_field(rng, shape),
-        border=rng.choice((0.0, rng.uniform(0.0, 0.3))))
+        scatter=ranges.scatter.draw(rng),
+        blur_px=ranges.blur_px.draw(rng),
+        photons=ranges.photons.draw(rng),
+        grain_px=ranges.grain_px.draw(rng),
+        lag=ranges.lag.draw(rng),
+        gamma=float(np.exp(rng.normal(0.0, ranges.gamma_spread))),
+        black=black,
+        white=Range(max(ranges.white.low, black + 0.2), ranges.white.high).draw(rng),
+        sharpen=ranges.sharpen.draw(rng),
+        field=random_field(rng, ranges.collimator, shape),
+        border=ranges.border.draw(rng))
 
 
 class Detector:

@@ -23,7 +23,9 @@ from dataclasses import dataclass, replace
 
 from fedefm_ros import labels
 from fedefm_ros.simulation.curves import integrate, smooth_noise
+from fedefm_ros.simulation.ranges import happens, Weights
 from fedefm_ros.simulation.rendering import cylinder, hollow_cylinder, near_curve
+from fedefm_ros.simulation.settings import Devices
 
 import numpy as np
 
@@ -75,6 +77,8 @@ class Device:
     """First sample that is drawn: a wire in a catheter may be seen only beyond its tip."""
     hidden_until: int = 0
     """First sample with a label: inside a catheter the pixels are the catheter's."""
+    shaped: int = 0
+    """How many of the last samples are the distal shape."""
 
     def moved(self, points: np.ndarray) -> 'Device':
         """Return the same device along other points."""
@@ -121,14 +125,14 @@ def draw_label(device: Device, mask: np.ndarray) -> None:
 
 
 def random_shape(rng: np.random.Generator, shape, spacing_mm: float, length_px: int,
-                 bend: float) -> np.ndarray:
+                 bend: float) -> tuple[np.ndarray, int]:
     """
     Return a curvature profile: a winding shaft, then a distal shape as it comes from the shelf.
 
     :param shape: pieces (turn in degrees, length in mm), see ``CATHETER_SHAPES``.
     :param length_px: length of the shaft in pixels.
     :param bend: how much the shaft winds, radians per 100 pixels (standard deviation).
-    :returns: (N,) radians per pixel.
+    :returns: (N,) radians per pixel, and how many of the last ones are the distal shape.
     """
     side = rng.choice((-1.0, 1.0))
     shaft = smooth_noise(rng, max(length_px, 8), rng.uniform(70, 220)) * bend / 70.0
@@ -141,7 +145,7 @@ def random_shape(rng: np.random.Generator, shape, spacing_mm: float, length_px: 
     distal = np.concatenate(distal)
     kernel = np.hanning(min(15, len(distal) | 1) + 2)[1:-1]
     distal = np.convolve(distal, kernel / kernel.sum(), mode='same')
-    return np.concatenate([shaft, distal])
+    return np.concatenate([shaft, distal]), len(distal)
 
 
 def random_entry(rng: np.random.Generator, size: int) -> tuple[np.ndarray, float]:
@@ -161,47 +165,44 @@ def random_entry(rng: np.random.Generator, size: int) -> tuple[np.ndarray, float
 
 
 def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
-                    contrast: float = 1.0) -> Device:
+                    ranges: Devices) -> Device:
     """Return a random guide, diagnostic or micro catheter that enters a square image."""
-    role = rng.choice(('guide', 'diagnostic', 'micro'), p=(0.49, 0.46, 0.05))
-    french = {'guide': rng.uniform(5, 8.2), 'diagnostic': rng.uniform(4, 6.2),
-              'micro': rng.uniform(1.9, 3.0)}[role]
+    build, contrast = ranges.catheter, ranges.contrast
+    name = Weights({name: role.weight for name, role in build.roles.items()}).draw(rng)
+    french = {name: role.french.draw(rng) for name, role in build.roles.items()}[name]
+    role = build.roles[name]
     radius = max(0.5 * french * FRENCH_MM / spacing_mm, 1.1)
-    names = list(CATHETER_SHAPES)
-    weights = np.array([2, 1.2, 2, 1.2, 1.2, 1.2, 0.7, 0.7, 0.8 if role == 'diagnostic' else 0.1])
-    name = 'straight' if role == 'micro' else rng.choice(names, p=weights / weights.sum())
+    shape = CATHETER_SHAPES[role.shapes.draw(rng)]
     start, heading = random_entry(rng, size)
-    length = int(size * rng.choice((rng.uniform(0.05, 0.5), rng.uniform(0.3, 1.1))))
-    bend = abs(rng.normal(0.0, 0.35 if role != 'micro' else 0.9))
-    points = integrate(start, heading, random_shape(
-        rng, CATHETER_SHAPES[name], spacing_mm, length, bend))
-    # Faint as a 4 F catheter in a thick patient, or black as one full of contrast agent.
-    attenuation = contrast * float(np.exp(rng.uniform(np.log(0.10), np.log(0.75))))
-    filled = rng.random() < 0.3
+    length = int(size * build.shaft.draw(rng))
+    bend = abs(rng.normal(0.0, role.bend))
+    curvature, shaped = random_shape(rng, shape, spacing_mm, length, bend)
+    attenuation = contrast * build.attenuation.draw(rng)
+    filled = happens(rng, build.filled)
     return Device(
-        labels.CATHETER, points, radius, wall=rng.uniform(0.22, 0.6), attenuation=attenuation,
-        tip_length_px=rng.uniform(1.0, 4.0) / spacing_mm,
-        tip_factor=rng.choice((1.0, rng.uniform(0.55, 0.9), rng.uniform(1.2, 2.5))),
-        filling=contrast * rng.uniform(0.15, 1.2) if filled else 0.0,
-        texture=rng.choice((0.0, rng.uniform(0.05, 0.5)), p=(0.6, 0.4)),
-        texture_period_px=rng.uniform(2.5, 7.0))
+        labels.CATHETER, integrate(start, heading, curvature), radius,
+        wall=build.wall.draw(rng), attenuation=attenuation,
+        tip_length_px=build.tip_mm.draw(rng) / spacing_mm, tip_factor=build.tip_factor.draw(rng),
+        filling=contrast * build.filling.draw(rng) if filled else 0.0,
+        texture=build.braid.draw(rng), texture_period_px=build.braid_period_px.draw(rng),
+        shaped=shaped)
 
 
-def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float,
-                     inside: Device | None = None, contrast: float = 1.0) -> Device:
+def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ranges: Devices,
+                     inside: Device | None = None) -> Device:
     """
     Return a random guidewire: on its own, or through a catheter and out of its tip.
 
     :param inside: the catheter whose lumen guides the wire.
     """
-    thin = rng.random() < 0.6
-    diameter = rng.choice((0.014, 0.018)) if thin else rng.choice((0.025, 0.035, 0.038))
+    build = ranges.guidewire
+    thin = happens(rng, build.thin)
+    diameter = rng.choice(build.thin_inch if thin else build.thick_inch)
     radius = max(0.5 * diameter * INCH_MM / spacing_mm, 0.55)
-    names = list(GUIDEWIRE_SHAPES)
-    shape = GUIDEWIRE_SHAPES[rng.choice(names, p=(0.25, 0.3, 0.2, 0.15, 0.1))]
-    beyond = int(size * rng.choice((rng.uniform(0.0, 0.15), rng.uniform(0.1, 0.8)), p=(0.2, 0.8)))
-    bend = abs(rng.normal(0.0, 0.8)) + 0.1
-    curvature = random_shape(rng, shape, spacing_mm, beyond, bend)
+    shape = GUIDEWIRE_SHAPES[build.shapes.draw(rng)]
+    beyond = int(size * build.free.draw(rng))
+    bend = abs(rng.normal(0.0, build.bend)) + 0.1
+    curvature, shaped = random_shape(rng, shape, spacing_mm, beyond, bend)
     hidden = start = 0
     if inside is None:
         entry, heading = random_entry(rng, size)
@@ -215,11 +216,11 @@ def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float,
         free = integrate(shared[-1], heading, curvature)
         points = np.vstack([shared, free[1:]])
         hidden = len(shared) - 1
-        start = 0 if rng.random() < 0.6 else hidden
-    tip = float(np.exp(rng.uniform(np.log(0.18), np.log(1.3)))) * (1.0 if thin else 1.2)
-    shaft = rng.choice((rng.uniform(0.15, 0.5), rng.uniform(0.5, 1.0)))
+        start = 0 if happens(rng, build.seen_in_lumen) else hidden
+    tip = build.attenuation.draw(rng) * (1.0 if thin else build.thick_factor)
+    shaft = build.shaft.draw(rng)
     return Device(
-        labels.GUIDEWIRE, points, radius, wall=1.0, attenuation=contrast * tip * shaft,
-        tip_length_px=rng.uniform(15, 45) / spacing_mm, tip_factor=1.0 / shaft,
-        texture=rng.choice((0.0, rng.uniform(0.1, 0.5))), texture_period_px=rng.uniform(2.0, 4.0),
-        start=start, hidden_until=hidden)
+        labels.GUIDEWIRE, points, radius, wall=1.0, attenuation=ranges.contrast * tip * shaft,
+        tip_length_px=build.tip_mm.draw(rng) / spacing_mm, tip_factor=1.0 / shaft,
+        texture=build.coil.draw(rng), texture_period_px=build.coil_period_px.draw(rng),
+        start=start, hidden_until=hidden, shaped=shaped)

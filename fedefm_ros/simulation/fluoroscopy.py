@@ -20,8 +20,9 @@ from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.carm import CArm
 from fedefm_ros.imaging.frame import Frame
-from fedefm_ros.simulation.anatomy import KINDS
-from fedefm_ros.simulation.scene import Pose, Scene
+from fedefm_ros.simulation.config import find, SceneConfig
+from fedefm_ros.simulation.motion import Manoeuvres, Motion
+from fedefm_ros.simulation.scene import Scene
 
 import numpy as np
 
@@ -31,28 +32,28 @@ class FluoroscopySimulator:
     Simulated fluoroscopy of one kind of scene.
 
     A sequence is an endless procedure: breath and heart move, devices are advanced and drawn
-    back, and every ``scene_seconds`` another patient lies on the table. Equal seeds give equal
-    frames.
+    back, and every ``scene_seconds`` another patient lies on the table. What else moves (tips
+    turned, the table, contrast agent) is up to the settings. Equal seeds give equal frames.
     """
 
-    def __init__(self, kind: str = 'human', size: int = 512, rate: float = 15.0, seed: int = 0,
-                 scene_seconds: float = 8.0):
+    def __init__(self, kind: SceneConfig | str = 'human', size: int = 512, rate: float = 15.0,
+                 seed: int = 0, scene_seconds: float = 8.0):
         """
         Make the source; rendering starts with iteration.
 
-        :param kind: ``human``, ``animal``, ``phantom`` or ``simulation``.
+        :param kind: ``human``, ``animal``, ``phantom`` or ``simulation``; a .yaml file with
+            settings, or such settings.
         :param size: width and height in pixels, 64 to 4096.
         :param rate: frames per second.
         :raises FedefmError: kind, size or rate out of range.
         """
-        if kind not in KINDS:
-            raise FedefmError(f'simulator kind {kind!r} is unknown; known: {", ".join(KINDS)}')
         if not 64 <= size <= 4096:
             raise FedefmError(f'simulator size {size} is out of range 64 to 4096 pixels')
         if not 0.0 < rate <= 1000.0:
             raise FedefmError(f'simulator rate {rate} Hz is out of range 0 to 1000')
-        self.name = f'simulator ({kind})'
-        self.kind = kind
+        self.config = find(kind)
+        self.kind = self.config.kind
+        self.name = f'simulator ({kind if isinstance(kind, str) else self.kind})'
         self.size = size
         self.rate = rate
         self.seed = seed
@@ -68,9 +69,13 @@ class FluoroscopySimulator:
         index = 0
         while True:
             rng = np.random.default_rng((self.seed, index))
-            scene = _scene_with_devices(self.kind, rng, self.size, spacing)
+            others = np.random.default_rng((self.seed, index, 1))
+            manoeuvres = Manoeuvres(self.config, others, spacing)
+            scene = _scene_with_devices(self.config, rng, self.size, spacing, manoeuvres.margin)
+            if manoeuvres.bolus:
+                scene.inject(others)
             detector = scene.detector(rng)
-            motion = _Motion(rng, scene)
+            motion = Motion(rng, scene, manoeuvres)
             for step in range(per_scene):
                 image, truth = scene.render(detector, motion.pose(step / self.rate))
                 yield Frame(image, index, index / self.rate, truth)
@@ -88,42 +93,12 @@ class FluoroscopySimulator:
         self.close()
 
 
-def _scene_with_devices(kind, rng, size, spacing):
+def _scene_with_devices(config, rng, size, spacing, margin):
     """Draw a scene with a catheter, a wire and their tips in view: this is a procedure."""
-    scene = Scene(kind, rng, size, spacing, device_count=1)
+    scene = Scene(config, rng, size, spacing, device_count=1, margin=margin)
     for _ in range(60):
-        tips = np.array([device.points[-1] for device in scene.devices])
-        in_view = ((tips > 0.12 * size) & (tips < 0.88 * size)).all()
+        in_view = ((scene.tips > 0.12 * size) & (scene.tips < 0.88 * size)).all()
         if in_view and len(scene.devices) == 2 and scene.devices[0].kind == labels.CATHETER:
             break
         scene.redraw_devices(rng, device_count=1)
     return scene
-
-
-class _Motion:
-    """Breath, heart beat, and an operator who advances and retracts."""
-
-    def __init__(self, rng, scene):
-        alive = scene.kind in ('human', 'animal')
-        self._breath = rng.uniform(2, 9) * scene.size / 512 if alive else 0.0
-        self._breath_hz = rng.uniform(0.18, 0.3)
-        self._beat_hz = rng.uniform(0.9, 1.6)
-        self._alive = alive
-        self._reach = [_free_length(device) for device in scene.devices]
-        self._period = rng.uniform(6.0, 14.0)
-        self._phase = rng.uniform(0, 1)
-
-    def pose(self, seconds):
-        breath = self._breath * np.sin(2 * np.pi * self._breath_hz * seconds)
-        beat = np.sin(2 * np.pi * self._beat_hz * seconds) if self._alive else 0.0
-        # Triangle wave: in for half of the period, out for the other half.
-        swing = abs(2.0 * ((seconds / self._period + self._phase) % 1.0) - 1.0)
-        advance = tuple(float(int(swing * reach)) for reach in self._reach)
-        return Pose((0.15 * breath, breath), float(beat), advance)
-
-
-def _free_length(device):
-    """Return how many pixels of a device may be drawn back."""
-    if device.kind == labels.GUIDEWIRE:
-        return 0.8 * (len(device.points) - max(device.hidden_until, 8))
-    return 0.0

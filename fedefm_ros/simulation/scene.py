@@ -22,8 +22,13 @@ from fedefm_ros import labels
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.simulation import anatomy, devices
+from fedefm_ros.simulation.bolus import Bolus
+from fedefm_ros.simulation.config import find, SceneConfig
 from fedefm_ros.simulation.curves import resample
 from fedefm_ros.simulation.detector import Detector, random_chain
+from fedefm_ros.simulation.placing import drawn_back, through, turned
+from fedefm_ros.simulation.ranges import happens
+from fedefm_ros.simulation.visibility import Background, bright_enough
 
 import numpy as np
 
@@ -38,40 +43,69 @@ class Pose:
     """Phase of the heart's displacement, -1 to 1."""
     advance_px: tuple[float, ...] = ()
     """For each device, how much of its distal end is not yet in view; empty: all of it is."""
+    retracted_px: float = 0.0
+    """How far all devices together are drawn back along their paths."""
+    turn: float = 0.0
+    """Angle in radians by which shaped tips are turned about their shafts."""
+    table_px: tuple[float, float] = (0.0, 0.0)
+    """Shift of all that lies on the table, x and y in pixels; the collimator stays."""
+    seconds: float = 0.0
+    """Time in the sequence: how far a bolus has come."""
 
 
 class Scene:
     """One random set-up of a kind; ``render`` it at any number of poses."""
 
-    def __init__(self, kind: str, rng: np.random.Generator, size: int, spacing_mm: float,
-                 device_count: int | None = None):
+    def __init__(self, kind: SceneConfig | str, rng: np.random.Generator, size: int,
+                 spacing_mm: float, device_count: int | None = None, margin: int = 0):
         """
         Draw the set-up.
 
-        :param kind: one of ``anatomy.KINDS``.
+        :param kind: what it is drawn from, or one of ``anatomy.KINDS`` as it is by default.
         :param size: width and height in pixels.
         :param spacing_mm: pixel pitch at the patient in millimetres.
         :param device_count: how many catheters or wires on their own; None draws it.
+        :param margin: pixels beyond each side that there is something, for a table that moves.
         """
-        self.kind = kind
+        self.config = config = find(kind)
+        self.kind = config.kind
         self.size = size
         self.spacing_mm = spacing_mm
-        self._anatomy = anatomy.build(kind, rng, size)
-        self._seen_through = _Background(self._anatomy.fixed + self._anatomy.moving)
-        self._chain = random_chain(rng, kind, (size, size))
-        self._heart = rng.uniform(0.3, 0.7, 2) * size
-        self._heart_radius = rng.uniform(0.15, 0.4) * size
-        self._beat_px = rng.normal(0.0, 0.012, 2) * size
+        self._margin = margin
+        self._anatomy = anatomy.build(config.anatomy, rng, size + 2 * margin)
+        seen = np.s_[margin:margin + size, margin:margin + size]
+        self._seen_through = Background((self._anatomy.fixed + self._anatomy.moving)[seen])
+        self._bolus = None
+        self._chain = random_chain(rng, config.xray, (size, size))
+        self._heart = rng.uniform(0.3, 0.7, 2) * size + margin
+        self._heart_radius = config.motions.heart.radius.draw(rng) * size
+        self._beat_px = rng.normal(0.0, config.motions.heart.shift, 2) * size
         self.devices = self._draw_devices(rng, device_count)
 
     def redraw_devices(self, rng: np.random.Generator, device_count: int | None = None) -> None:
         """Put other devices and another acquisition into the same anatomy."""
-        self._chain = random_chain(rng, self.kind, (self.size, self.size))
+        self._chain = random_chain(rng, self.config.xray, (self.size, self.size))
         self.devices = self._draw_devices(rng, device_count)
 
+    def inject(self, rng: np.random.Generator) -> None:
+        """Let a bolus run from the first catheter's tip; without one, from anywhere."""
+        root = None
+        for points in (d.points for d in self.devices[:1] if d.kind == labels.CATHETER):
+            root = points[-1], np.arctan2(*(points[-1] - points[-4])[::-1])
+        size = self.size + 2 * self._margin
+        self._bolus = Bolus(self.config.motions.bolus, rng, size, self.size / 512.0,
+                            self.spacing_mm, root)
+
+    @property
+    def tips(self) -> np.ndarray:
+        """Return where the devices end, (N, 2) x, y in pixels of the picture."""
+        return np.array([device.points[-1] for device in self.devices]) - self._margin
+
     def _draw_devices(self, rng, count):
-        drawn = _random_devices(rng, self.kind, self.size, self.spacing_mm, count)
-        return [_bright_enough(device, self._chain, self._seen_through) for device in drawn]
+        ranges = self.config.devices
+        drawn = _random_devices(rng, ranges, self.size + 2 * self._margin, self.spacing_mm, count)
+        return [bright_enough(device, ranges.visible, self._chain, self._seen_through,
+                              self._margin) for device in drawn]
 
     def detector(self, rng: np.random.Generator) -> Detector:
         """Return a detector with this acquisition's settings."""
@@ -79,31 +113,48 @@ class Scene:
 
     def render(self, detector: Detector, pose: Pose = Pose()) -> tuple[np.ndarray, GroundTruth]:
         """Return the frame (H, W) uint8 at a pose, and the truth."""
-        dx, dy = pose.breath_px
-        attenuation = self._anatomy.moving
-        if dx or dy:
-            shift = np.float32([[1, 0, dx], [0, 1, dy]])
-            attenuation = cv2.warpAffine(attenuation, shift, (self.size, self.size),
-                                         borderMode=cv2.BORDER_REFLECT_101)
-        attenuation = cv2.add(attenuation, self._anatomy.fixed)
-        placed = self._place(pose)
+        table = np.array(pose.table_px) - self._margin
+        breath = table + pose.breath_px
+        attenuation = cv2.add(self._shifted(self._anatomy.moving, breath),
+                              self._shifted(self._anatomy.fixed, table))
+        if self._bolus:
+            attenuation += self._shifted(self._bolus.at(pose.seconds), breath)
+        placed = [device.moved(device.points + table) for device in self._place(pose)] \
+            if table.any() else self._place(pose)
         for device in placed:
             devices.draw_attenuation(device, attenuation)
         return detector.expose(attenuation), self._truth(placed)
 
+    def _shifted(self, layer, by):
+        if not by.any():
+            return layer
+        shift = np.float32([[1, 0, by[0]], [0, 1, by[1]]])
+        return cv2.warpAffine(layer, shift, (self.size, self.size),
+                              borderMode=cv2.BORDER_REFLECT_101)
+
     def _place(self, pose):
+        """Return the devices at a pose, in pixels of the anatomy."""
         placed = []
         for index, device in enumerate(self.devices):
-            points = device.points
             if pose.advance_px:
-                keep = len(points) - int(pose.advance_px[index])
-                points = points[:max(keep, device.start + 2, 2)]
-            if pose.beat:
-                pull = np.exp(-((points - self._heart) ** 2).sum(axis=1, keepdims=True)
-                              / (2 * self._heart_radius**2))
-                points = points + pose.beat * pull * self._beat_px
-            placed.append(device.moved(points))
-        return placed
+                keep = len(device.points) - int(pose.advance_px[index])
+                points = device.points[:max(keep, device.start + 2, 2)]
+                cut = len(device.points) - len(points)
+                device = replace(device, points=points, shaped=max(device.shaped - cut, 0))
+            if pose.retracted_px or pose.turn:
+                if device.hidden_until:  # a wire follows its catheter, which is before it
+                    device = through(device, self.devices[index - 1], placed[-1].points)
+                else:
+                    device = drawn_back(device, pose.retracted_px)
+                device = turned(device, pose.turn)
+            placed.append(device)
+        return [device.moved(self._beaten(device.points, pose.beat)) for device in placed] \
+            if pose.beat else placed
+
+    def _beaten(self, points, beat):
+        pull = np.exp(-((points - self._heart) ** 2).sum(axis=1, keepdims=True)
+                      / (2 * self._heart_radius**2))
+        return points + beat * pull * self._beat_px
 
     def _truth(self, placed):
         mask = np.zeros((self.size, self.size), np.uint8)
@@ -138,69 +189,18 @@ class Scene:
                            length_mm=length * self.spacing_mm)]
 
 
-class _Background:
-    """What a device must stand out from: how much light is left, and how uneven the anatomy is."""
-
-    def __init__(self, attenuation):
-        light = cv2.exp(-attenuation)
-        #: Light that comes straight through relative to its mean, (H, W).
-        self.light = light / max(float(light.mean()), 1e-6)
-        #: Line integrals without what varies slowly, (H, W).
-        self.uneven = attenuation - cv2.GaussianBlur(attenuation, (0, 0), 6.0)
-
-    def along(self, points, chain):
-        """
-        Return what a curve passes through, or None where no part of it is in the field.
-
-        :returns: the primary light's share of all, which is what scatter leaves of any contrast,
-            and the standard deviation of the surroundings' logarithm, noise and anatomy.
-        """
-        cells = np.rint(points).astype(int)
-        cells = cells[((cells >= 0) & (cells < chain.field.shape[0])).all(axis=1)]
-        cells = cells[chain.field[cells[:, 1], cells[:, 0]] > 0.25]
-        if len(cells) < 4:
-            return None
-        light = max(float(np.quantile(self.light[cells[:, 1], cells[:, 0]], 0.1)), 0.02)
-        share = light / (light + chain.scatter)
-        noise = np.sqrt((1.0 + chain.scatter) / (chain.photons * (light + chain.scatter)))
-        uneven = float(self.uneven[cells[:, 1], cells[:, 0]].std())
-        return share, float(np.hypot(noise, share * uneven))
-
-
-def _bright_enough(device, chain, background):
-    """
-    Return the device, made denser where noise and anatomy would bury it.
-
-    An operator who cannot see the wire turns the dose up; a label on what nobody can see would
-    only teach guessing. The limit is a contrast of about two standard deviations a pixel of what
-    lies around it, at which an eye finds the line at a glance, and a few grey levels.
-    """
-    around = background.along(device.points[max(device.start, device.hidden_until):], chain)
-    if around is None:
-        return device
-    share, spread = around
-    blurred = 2.0 * device.radius_px / (2.0 * device.radius_px + 2.0 * chain.blur_px)
-    seen = min(device.attenuation, device.attenuation * device.tip_factor) + device.filling
-    contrast = seen * blurred * share
-    wanted = max(2.2 * spread, 0.05 if device.kind == labels.GUIDEWIRE else 0.1)
-    if contrast >= wanted:
-        return device
-    return replace(device, attenuation=device.attenuation * min(wanted / contrast, 20.0))
-
-
-def _random_devices(rng, kind, size, spacing_mm, count):
-    contrast = {'simulation': 2.0, 'phantom': 1.3}.get(kind, 1.0)
+def _random_devices(rng, ranges, size, spacing_mm, count):
     if count is None:
-        count = int(rng.choice((0, 1, 2), p=(0.07, 0.75, 0.18)))
+        count = int(ranges.count.draw(rng))
     chosen = []
     for _ in range(count):
-        if rng.random() < 0.2:
-            chosen.append(devices.random_guidewire(rng, size, spacing_mm, contrast=contrast))
+        if happens(rng, ranges.lone_wire):
+            chosen.append(devices.random_guidewire(rng, size, spacing_mm, ranges))
             continue
-        catheter = devices.random_catheter(rng, size, spacing_mm, contrast)
+        catheter = devices.random_catheter(rng, size, spacing_mm, ranges)
         chosen.append(catheter)
-        if rng.random() < 0.62:
-            wire = devices.random_guidewire(rng, size, spacing_mm, catheter, contrast)
+        if happens(rng, ranges.wire_in_catheter):
+            wire = devices.random_guidewire(rng, size, spacing_mm, ranges, catheter)
             if wire.radius_px > 0.7 * catheter.radius_px:
                 wire = replace(wire, radius_px=max(0.55, 0.6 * catheter.radius_px))
             chosen.append(wire)

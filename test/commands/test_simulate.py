@@ -98,8 +98,21 @@ def test_a_video_has_a_centreline_a_frame(tmp_path):
     assert all(len(curve) >= 1 for curve in curves.values())
 
 
+def test_a_file_of_settings_decides_kind_and_pictures(tmp_path):
+    own = tmp_path / 'own.yaml'
+    own.write_text('kind: phantom\ndevices: {count: {0: 1}}\n')
+    done = simulate('-o', tmp_path / 'set', '--frames', 3, '--config', own)
+    assert done.exit_code == 0, done.output
+    frames = open_dataset('folder', tmp_path / 'set')
+    assert frames.groups == ('phantom-00000',)
+    assert not any(mask.any() for _, mask in frames)
+    wrong = simulate('-o', tmp_path / 'other', '--config', own, '--kind', 'human')
+    assert wrong.exit_code == 1 and 'is of kind phantom' in wrong.output
+
+
 @pytest.mark.parametrize('arguments, reason', [
     (('--size', 97, '--format', 'video'), 'a video needs an even size'),
+    (('--config', 'occupied/file'), 'occupied/file'),
     (('-o', 'occupied'), 'is there already'), (('-o', 'occupied/file/x'), 'cannot be written')])
 def test_what_cannot_be_is_said_and_nothing_is_left(tmp_path, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)

@@ -20,11 +20,15 @@ import json
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.backbones.registry import create
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.loop import learning_rate_at
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.trainer import Trainer
 from fedefm_ros.learning.trainer import TrainingPlan
 
 import pytest
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 import torch
 
 SMALL = {'widths': (8, 16), 'full': 4, 'encoder_convs': 1, 'decoder_convs': 1}
@@ -58,6 +62,16 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
         assert torch.equal(a, b)
     log = (tmp_path / 'parts' / 'log.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in log] == [2, 4]
+    board = EventAccumulator(str(tmp_path / 'parts' / 'tensorboard'))
+    board.Reload()
+    assert [event.step for event in board.Scalars('loss')] == [1, 2, 3, 4]
+    assert [event.step for event in board.Scalars('validation/dice_catheter')] == [2, 4]
+
+
+def test_a_damaged_state_is_said_and_not_trained_over(tmp_path):
+    (tmp_path / 'state.pt').write_bytes(b'half a file')
+    with pytest.raises(FedefmError, match='state.pt cannot be read.*remove it'):
+        trainer(tmp_path)
 
 
 def test_the_loss_falls_when_a_sample_is_repeated():
@@ -118,6 +132,6 @@ def test_a_run_that_goes_on_with_another_plan_says_so_in_its_model(tmp_path):
 
 def test_the_learning_rate_warms_up_stays_and_falls():
     plan = TrainingPlan(steps=100, warmup_steps=10, decay_share=0.5, learning_rate=1.0)
-    rates = [plan.learning_rate_at(step) for step in range(100)]
+    rates = [learning_rate_at(plan, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10] == rates[49] == 1.0
     assert all(a > b for a, b in zip(rates[51:], rates[52:])) and rates[-1] < 0.02

@@ -147,6 +147,23 @@ def test_what_infer_returned_stays_when_it_is_called_again(engine):
     assert np.array_equal(first.probability, probability)
 
 
+def test_steadied_tips_move_half_way_and_the_mask_stays_that_of_the_frame(models):
+    plain, steady = (SegmentationEngine.open(models[0], runtime='openvino', precision='f32',
+                                             steady_tips=chosen) for chosen in (False, True))
+    image, _ = wire_picture()
+    shifted = np.roll(image, 4, axis=1)
+    first, second = plain.infer(image), plain.infer(shifted)
+    before, moved = (plain.instruments(raw)[0].tip for raw in (first, second))
+    known = steady.instruments(first)
+    assert known[0].tip == pytest.approx(before)
+    raw = steady.infer(shifted)
+    assert np.array_equal(raw.mask, second.mask)
+    tip = steady.instruments(raw, previous=known)[0].tip
+    assert before[0] + 1 < tip[0] < moved[0] - 0.5
+    # A frame that follows no other has the tip it has.
+    assert steady.instruments(raw)[0].tip == pytest.approx(moved)
+
+
 def test_load_replaces_the_model(engine, models):
     image = line_picture(256)
     before = engine.infer(image)

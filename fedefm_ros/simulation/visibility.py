@@ -1,0 +1,82 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How plain a device is against what lies around it, and what makes it plain enough."""
+
+from dataclasses import replace
+
+import cv2
+
+from fedefm_ros import labels
+from fedefm_ros.simulation.detector import XrayChain
+from fedefm_ros.simulation.devices import Device
+from fedefm_ros.simulation.settings import Visibility
+
+import numpy as np
+
+
+class Background:
+    """What a device must stand out from: how much light is left, and how uneven the anatomy is."""
+
+    def __init__(self, attenuation: np.ndarray):
+        """Look at line integrals (H, W) of all but devices."""
+        light = cv2.exp(-attenuation)
+        #: Light that comes straight through relative to its mean, (H, W).
+        self.light = light / max(float(light.mean()), 1e-6)
+        #: Line integrals without what varies slowly, (H, W).
+        self.uneven = attenuation - cv2.GaussianBlur(attenuation, (0, 0), 6.0)
+
+    def along(self, points: np.ndarray, chain: XrayChain) -> tuple[float, float] | None:
+        """
+        Return what a curve passes through, or None where no part of it is in the field.
+
+        :returns: the primary light's share of all, which is what scatter leaves of any contrast,
+            and the standard deviation of the surroundings' logarithm, noise and anatomy.
+        """
+        cells = np.rint(points).astype(int)
+        cells = cells[((cells >= 0) & (cells < chain.field.shape[0])).all(axis=1)]
+        cells = cells[chain.field[cells[:, 1], cells[:, 0]] > 0.25]
+        if len(cells) < 4:
+            return None
+        light = max(float(np.quantile(self.light[cells[:, 1], cells[:, 0]], 0.1)), 0.02)
+        share = light / (light + chain.scatter)
+        noise = np.sqrt((1.0 + chain.scatter) / (chain.photons * (light + chain.scatter)))
+        uneven = float(self.uneven[cells[:, 1], cells[:, 0]].std())
+        return share, float(np.hypot(noise, share * uneven))
+
+
+def bright_enough(device: Device, visible: Visibility, chain: XrayChain,
+                  background: Background, margin: int) -> Device:
+    """
+    Return the device, made denser where noise and anatomy would bury it.
+
+    An operator who cannot see the wire turns the dose up; a label on what nobody can see would
+    only teach guessing. The limit is a contrast of about two standard deviations a pixel of what
+    lies around it, at which an eye finds the line at a glance, and a few grey levels.
+
+    :param margin: how much farther the device's pixels count than the picture's.
+    """
+    points = device.points[max(device.start, device.hidden_until):] - margin
+    around = background.along(points, chain)
+    if around is None:
+        return device
+    share, spread = around
+    blurred = 2.0 * device.radius_px / (2.0 * device.radius_px + 2.0 * chain.blur_px)
+    seen = min(device.attenuation, device.attenuation * device.tip_factor) + device.filling
+    contrast = seen * blurred * share
+    wanted = max(visible.deviations * spread,
+                 visible.guidewire if device.kind == labels.GUIDEWIRE else visible.catheter)
+    if contrast >= wanted:
+        return device
+    return replace(device, attenuation=device.attenuation * min(wanted / contrast, visible.denser))
