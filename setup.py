@@ -29,5 +29,6 @@ setup(
     package_dir={f'fedefm_ros.share.{folder}': folder for folder in DATA},
     package_data={'fedefm_ros.federation.topology': ['data/*.json'],
                   'fedefm_ros.evaluation': ['*.j2'],
+                  'fedefm_ros.console': ['static/*'],
                   **{f'fedefm_ros.share.{folder}': ['*', '*/*'] for folder in DATA}},
 )

@@ -47,6 +47,9 @@ class StationProcess:
 SEGMENTATION = StationProcess('segmentation', 'segmentation')
 FLUOROSCOPY = StationProcess('fluoroscopy_source', 'fluoroscopy')
 FEDERATION = StationProcess('federation', 'federation')
+CONSOLE = StationProcess('console', 'console')
+ROBOT = StationProcess('endovascular_robot_sim', 'robot')
+NAVIGATION = StationProcess('navigation_example', 'navigation')
 
 PROCESSES = (SEGMENTATION, FLUOROSCOPY)
 """In the order in which they are brought up: who listens comes first."""

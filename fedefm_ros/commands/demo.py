@@ -38,11 +38,17 @@ def demo(
         'device, or simulator[:KIND].')] = 'simulator',
     seconds: Annotated[float, typer.Option(min=1.0, help='How long the procedure lasts.')] = 20.0,
     headless: Annotated[bool, typer.Option(
-        '--headless', help='No live line in the terminal.')] = False,
+        '--headless', help='No live line in the terminal, and no console.')] = False,
     size: Annotated[int, typer.Option(help='Side of simulated images in pixels.')] = 512,
     rate: Annotated[float, typer.Option(help="Images a second; 0: the input's own.")] = 0.0,
     model: output.ModelOption = 'realtime',
     runtime: output.RuntimeOption = 'auto',
+    closed_loop: Annotated[bool, typer.Option(
+        '--closed-loop', help='Let a simulated robot drive a wire to three arteries instead, by '
+        'what the segmentation sees.')] = False,
+    tries: Annotated[int, typer.Option(min=1, help='Of the closed loop, for each artery.')] = 10,
+    port: Annotated[int, typer.Option(
+        min=1, max=65535, help="Of the operator's console.")] = 8080,
     record: Annotated[Path | None, typer.Option(
         metavar='BAG', help='Record images, masks and instruments into a new bag.')] = None,
     out: Annotated[Path, typer.Option(
@@ -59,6 +65,12 @@ def demo(
     from fedefm_ros.imaging.source import open_source
     from fedefm_ros.segmentation.engine import SegmentationEngine
 
+    if closed_loop:
+        from fedefm_ros.commands.closed_loop import closed_loop as drive
+        os.environ.update(station.dds_environment())
+        drive(tries, model=model, runtime=runtime, rate=rate or 15.0, out=out,
+              json_file=json_file)
+        return
     source = source if source.startswith('simulator') else _absolute(source)
     # Told here and now, not by a node's log in a minute.
     with open_source(source) as opened:
@@ -72,6 +84,11 @@ def demo(
         for process in station.PROCESSES:
             processes.start(process.name, station.command(
                 process, namespace='station', parameters=commands[process]))
+        if not headless:
+            processes.start('console', station.command(
+                station.CONSOLE, namespace='station', parameters={
+                    'port': port, 'record_folder': (out / 'bags').absolute()}))
+            output.say(f'console: http://localhost:{port}')
         summary, samples = _watch(processes, started, seconds, headless, record)
         exits = processes.stop()
     bare = SegmentationEngine.open(model, runtime=runtime).bare_inference_ms(100) / 1e3

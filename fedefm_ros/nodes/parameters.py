@@ -82,7 +82,7 @@ FLUOROSCOPY = (
     Parameter('source', 'simulator',
               'Where frames come from: a DICOM file or folder, an image, a video, a folder of '
               'images, a bag, a device (0, /dev/video0, rtsp://...), simulator or simulator:KIND '
-              '(human, animal, phantom, simulation).'),
+              '(human, animal, phantom, simulation, or a file as in config/simulation).'),
     Parameter('rate', 0.0, "Frames per second; 0 is the sequence's own rate.", CONFIGURE,
               0.0, 240.0),
     Parameter('loop', False, 'Start anew at the end of the sequence.'),
@@ -251,11 +251,59 @@ CONSOLE = (
               START, 0, 19),
 )
 
+ROBOT = (
+    Parameter('seed', 0, 'Of phantom, wire and X-ray chain; equal seeds give equal ones.',
+              CONFIGURE, 0, 2**31 - 1),
+    Parameter('target', 'LSA', 'The artery that counts as reached.', CONFIGURE,
+              choices=('LSA', 'LCCA', 'RCCA')),
+    Parameter('size', 512, 'Width and height of the images in pixels.', CONFIGURE, 64, 2048),
+    Parameter('rate', 15.0, 'Images a second; the robot moves in steps of one period.', CONFIGURE,
+              2.0, 60.0),
+    Parameter('frame_id', 'fluoroscopy_optical', 'Goes into the header of every message.', START),
+    Parameter('master', 'cmd_drive',
+              'Who drives: robot/cmd_drive (TwistStamped) or robot/joy (Joy: axes 1 and 0, while '
+              'button 0 is held).', ACTIVATE, choices=('cmd_drive', 'joy')),
+    Parameter('command_timeout', 0.0,
+              'Seconds after which a command no longer counts; 0: one and a half frame periods, '
+              'so that the drive stands within two.', ACTIVATE, 0.0, 1.0),
+    Parameter('force_limit', 0.5,
+              'Contact force in N above which log and diagnostics warn; the drive goes on.', LIVE,
+              0.01, 10.0),
+    Parameter('publish_ground_truth', True,
+              'Publish ground_truth/mask and ground_truth/instruments.', LIVE),
+    Parameter('record_folder', '',
+              "Keep images and masks in this data set (AIOZ's layout); empty: do not."),
+    Parameter('record_every', 5, 'Keep every n-th image.', CONFIGURE, 1, 1000),
+)
+
+NAVIGATION = (
+    Parameter('way', '',
+              'Way points in pixels, from where the wire comes in to the target: "x,y x,y ..."; '
+              'one point: straight there. Topic navigation/way changes it.', ACTIVATE),
+    Parameter('frame_rate', 15.0,
+              'Images a second; two periods of silence zero the drive.', ACTIVATE, 1.0, 240.0),
+    Parameter('insertion_speed', 0.015, 'm/s.', ACTIVATE, 0.0, 0.05),
+    Parameter('rotation_speed', 2.0, 'rad/s.', ACTIVATE, 0.0, 10.0),
+    Parameter('look_ahead_px', 45.0, 'How far ahead on the way the tip is aimed.', ACTIVATE,
+              5.0, 500.0),
+    Parameter('goal_px', 14.0, "How near to the way's last point is there.", ACTIVATE,
+              2.0, 200.0),
+    Parameter('max_age', 0.25, 'Seconds; older pictures are not acted on.', ACTIVATE, 0.01, 5.0),
+    Parameter('min_confidence', 0.6, 'Of the wire, below which it is not acted on.', ACTIVATE,
+              0.0, 1.0),
+    Parameter('max_jump_px', 60.0, 'Farther from one picture to the next is another tip.',
+              ACTIVATE, 1.0, 1000.0),
+    Parameter('force_limit', 0.5, 'Contact force in N that stops at once.', ACTIVATE, 0.01, 10.0),
+    Parameter('patience', 0.5,
+              'Seconds that a fault may last before it becomes a stop; the drive is at zero from '
+              'its beginning on.', ACTIVATE, 0.0, 10.0),
+)
+
 TABLES = {
     'fluoroscopy': FLUOROSCOPY,
     'segmentation': SEGMENTATION,
     'federation': FEDERATION,
-    'console': CONSOLE,
+    'console': CONSOLE, 'robot': ROBOT, 'navigation': NAVIGATION,
 }
 """By the node's default name, which also names its file in config/."""
 
@@ -264,6 +312,8 @@ _INTRODUCTIONS = {
     'segmentation': 'Executable `segmentation`: catheter and guidewire in every frame.',
     'federation': 'Executable `federation`: learns with other stations while this one is idle.',
     'console': "Executable `console`: the operator's page in a browser.",
+    'robot': 'Executable `endovascular_robot_sim`: a simulated robot with fluoroscopy of its own.',
+    'navigation': 'Executable `navigation_example`: drives a wire to a target; to be copied.',
 }
 
 _QOS = """## QoS

@@ -130,7 +130,8 @@ def hospitals(tmp_path, request):
 
 def test_stations_learn_kinds_that_they_never_had(tmp_path):
     arguments = ('federate', '--stations', 3, '--rounds', 2, '--kinds', ','.join(KINDS),
-                 '-o', tmp_path / 'out', '--json', tmp_path / 'federate.json')
+                 '--local-steps', 60, '--laps', 2, '-o', tmp_path / 'out',
+                 '--json', tmp_path / 'federate.json')
     run = fedefm(*arguments)
     assert run.returncode == 0, run.stderr + run.stdout
     told = json.loads((tmp_path / 'federate.json').read_text())
@@ -144,7 +145,7 @@ def test_stations_learn_kinds_that_they_never_had(tmp_path):
     # The same command goes on: all rounds are there, so nothing is left but the table.
     again = fedefm(*arguments)
     assert again.returncode == 0, again.stderr
-    other = fedefm(*arguments, '--laps', 2)
+    other = fedefm(*arguments, '--laps', 3)
     assert other.returncode == 1 and 'other settings' in other.stderr
 
 

@@ -1,0 +1,167 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+When to stop: what a controller must not drive on, and how it is told to go on.
+
+Every fault zeroes the drive at once. One that lasts, and a force over its limit at once, becomes
+a stop: it stays until somebody says ``resume``.
+"""
+
+from dataclasses import dataclass
+
+from fedefm_ros import labels
+from fedefm_ros.segmentation.instrument import Instrument
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class GuardParameters:
+    """Limits; times in seconds."""
+
+    frame_period: float = 1.0 / 15.0
+    """Between pictures; silence of two of them zeroes the drive."""
+    max_age: float = 0.25
+    """Of a picture, by its stamp, when it is to be acted on."""
+    min_confidence: float = 0.6
+    """Of the wire, 0 to 1."""
+    max_jump_px: float = 60.0
+    """Farther than this from where the tip was a picture before, it is not the same tip."""
+    force_limit: float = 0.5
+    """Greatest contact force, N."""
+    patience: float = 0.5
+    """How long a fault may last before it becomes a stop."""
+
+
+class Guard:
+    """
+    Looks at every result before it is acted on.
+
+    ``see`` gives the wire to act on or None; ``fault`` says why there is none, '' where there
+    is; ``stopped`` is the fault that has become a stop, '' while there is none. Begins stopped:
+    nothing moves before somebody says so.
+    """
+
+    def __init__(self, parameters: GuardParameters = GuardParameters()):
+        """Begin stopped."""
+        self.parameters = parameters
+        self.stopped = 'not started'
+        self.fault = ''
+        #: Contact force over its limit, 0 to 1 while it is allowed.
+        self.force_share = 0.0
+        self._fault_since = None
+        self._last_seen = None
+        self._last_stamp = -np.inf
+        self._tip = None
+        self._before = None
+
+    def resume(self) -> None:
+        """Go on; what is still wrong stops again."""
+        self.stopped = self.fault = ''
+        self._fault_since = None
+        self._last_seen = None
+        self._last_stamp = -np.inf
+        self._tip = self._before = None
+        self.force_share = 0.0
+
+    def stop(self, why: str) -> None:
+        """Stop until ``resume``; the first reason stays."""
+        self.stopped = self.stopped or why
+
+    def feel(self, force: float) -> None:
+        """Take a contact force in N; not a number or over the limit stops at once."""
+        self.force_share = force / self.parameters.force_limit
+        if not self.force_share <= 1.0:
+            self.stop(f'contact force of {force:.2f} N, limit {self.parameters.force_limit:g} N')
+
+    def see(self, now: float, stamp: float, age: float, instruments: tuple[Instrument, ...],
+            driving: bool) -> Instrument | None:
+        """
+        Return the wire to act on, or None.
+
+        :param now: seconds of a clock that nobody sets.
+        :param stamp: of the picture, seconds of the camera's clock.
+        :param age: of the picture, seconds.
+        :param driving: whether the drive is asked to move; then the picture has to change.
+        """
+        self._last_seen = now
+        wire = self._same_wire(instruments)
+        fault = self._fault(stamp, age, instruments, wire, driving)
+        self._last_stamp = max(self._last_stamp, stamp)
+        self._before = instruments
+        if wire is not None and fault != 'tip lost':
+            # Followed during other faults as well: it was seen, if not to be acted on.
+            self._tip = wire.tip
+        self._note(now, fault)
+        return None if fault or self.stopped else wire
+
+    def tick(self, now: float) -> bool:
+        """Return whether the last picture is recent enough to drive on; to be asked often."""
+        if self._last_seen is None:
+            self._last_seen = now
+        silence = now - self._last_seen
+        if silence > 2.0 * self.parameters.frame_period:
+            self._note(now, f'no result for {silence:.2f} s', since=self._last_seen)
+            return False
+        return not self.stopped
+
+    def _fault(self, stamp, age, instruments, wire, driving):
+        """Return what is wrong with a result, '' where nothing is."""
+        p = self.parameters
+        if not -p.frame_period <= age <= p.max_age:
+            return f'picture {age:.2f} s old'
+        if stamp <= self._last_stamp:
+            return 'stamps do not advance'
+        if wire is None:
+            return 'no instrument'
+        if not wire.confidence >= p.min_confidence:
+            return f'confidence {wire.confidence:.2f}'
+        if not wire.tip_visible:
+            return 'tip out of view'
+        if self._tip is not None and np.linalg.norm(wire.tip - self._tip) > p.max_jump_px:
+            return 'tip lost'
+        # Noise alone changes every picture a little. Once suspected, any change clears it.
+        if (driving or self.fault == 'frozen picture') and _equal(instruments, self._before):
+            return 'frozen picture'
+        return ''
+
+    def _same_wire(self, instruments):
+        """Return the longest guidewire at first, then whose tip is nearest to the last one."""
+        if self._tip is None:
+            wires = [found for found in instruments if found.kind == labels.GUIDEWIRE]
+            return max(wires, key=lambda wire: wire.length_px, default=None)
+
+        def distance(found):
+            # A piece of wire that is taken for a catheter is still where the tip is.
+            doubt = 0.0 if found.kind == labels.GUIDEWIRE else 0.4 * self.parameters.max_jump_px
+            return np.linalg.norm(found.tip - self._tip) + doubt
+        return min(instruments, key=distance, default=None)
+
+    def _note(self, now, fault, since=None):
+        self.fault = fault
+        if not fault:
+            self._fault_since = None
+            return
+        if self._fault_since is None:
+            self._fault_since = now if since is None else since
+        if now - self._fault_since > self.parameters.patience:
+            self.stop(fault)
+
+
+def _equal(found, before):
+    """Return whether two results are the same to a thousandth of a pixel."""
+    return before is not None and len(found) == len(before) and all(
+        a.kind == b.kind and a.centerline.shape == b.centerline.shape
+        and np.abs(a.centerline - b.centerline).max() < 1e-3 for a, b in zip(found, before))

@@ -1,0 +1,118 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the drive is told: the newest command, for as long as it counts."""
+
+from collections.abc import Callable
+import math
+import time
+
+from geometry_msgs.msg import TwistStamped
+
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.time import Time
+
+from sensor_msgs.msg import Joy
+
+_STANDING = (0.0, 0.0)
+#: As for images and masks, a newer command makes an older one worthless.
+_NEWEST = QoSProfile(depth=1)
+
+
+class DriveCommands:
+    """
+    Subscribes ``robot/cmd_drive`` or ``robot/joy``; no command for a while means zero.
+
+    A command that is not finite, or whose stamp is older than it may be, zeroes the drive at
+    once.
+    """
+
+    def __init__(self, node: Node, master: str, timeout: float, limits,
+                 expired: Callable[[], None]):
+        """
+        Subscribe.
+
+        :param master: 'cmd_drive' or 'joy'.
+        :param timeout: seconds for which a command counts.
+        :param limits: ``DriveLimits``: what a joystick's full swing means.
+        :param expired: called when a moving drive was stopped because no command came.
+        """
+        self._node = node
+        self._timeout = timeout
+        self._limits = limits
+        self._expired = expired
+        self._command = _STANDING
+        self._arrived = -math.inf
+        #: For diagnostics.
+        self.counts = {'commands': 0, 'refused': 0, 'watchdog': 0}
+        if master == 'joy':
+            self._subscription = node.create_subscription(Joy, 'robot/joy', self._on_joy, _NEWEST)
+        else:
+            self._subscription = node.create_subscription(
+                TwistStamped, 'robot/cmd_drive', self._on_twist, _NEWEST)
+        # Steady: simulated time that stands still must not keep a drive going.
+        self._watchdog = node.create_timer(
+            timeout, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_timer(self._watchdog)
+        self._command = _STANDING
+
+    @property
+    def moving(self) -> bool:
+        """Return whether the drive is asked to move."""
+        return self._command != _STANDING
+
+    def newest(self) -> tuple[float, float]:
+        """Return insertion (m/s) and rotation (rad/s) to drive with now."""
+        if self.moving and time.monotonic() - self._arrived > self._timeout:
+            self._on_watchdog()
+        return self._command
+
+    def _on_twist(self, message: TwistStamped) -> None:
+        age = (self._node.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds
+        self._take(message.twist.linear.x, message.twist.angular.x, age * 1e-9)
+
+    def _on_joy(self, message: Joy) -> None:
+        # Let go of the button, and it stands.
+        held = len(message.buttons) > 0 and message.buttons[0] and len(message.axes) > 1
+        insertion, rotation = (message.axes[1], message.axes[0]) if held else _STANDING
+        age = (self._node.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds
+        self._take(insertion * self._limits.insertion_speed,
+                   rotation * self._limits.rotation_speed, age * 1e-9)
+
+    def _take(self, insertion: float, rotation: float, age: float) -> None:
+        self.counts['commands'] += 1
+        if not (math.isfinite(insertion) and math.isfinite(rotation)
+                and abs(age) <= self._timeout):
+            self.counts['refused'] += 1
+            self._command = _STANDING
+            self._node.get_logger().warning(
+                f'command refused: {insertion} m/s, {rotation} rad/s, {age:.3f} s old',
+                throttle_duration_sec=2.0)
+            return
+        self._command = (insertion, rotation)
+        self._arrived = time.monotonic()
+        self._watchdog.reset()
+
+    def _on_watchdog(self) -> None:
+        if self.moving:
+            self._command = _STANDING
+            self.counts['watchdog'] += 1
+            self._expired()

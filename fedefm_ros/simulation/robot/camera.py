@@ -1,0 +1,230 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Fluoroscopy of the robot's scene: what the C-arm sees of phantom, introducer and wire.
+
+Devices are drawn and exposed by the same code as the simulator's other kinds (``devices``,
+``detector``), with the widths, contrasts and acquisitions of the kind *phantom*; the silicone's
+line integrals come from rays through the distance field, so that ostia are open.
+"""
+
+import cv2
+
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.imaging.carm import CArm
+from fedefm_ros.imaging.frame import Frame, GroundTruth
+from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.simulation import config, devices
+from fedefm_ros.simulation.curves import resample
+from fedefm_ros.simulation.detector import Detector, random_chain
+from fedefm_ros.simulation.fields import coordinates, noise_field, soft_step
+from fedefm_ros.simulation.robot.phantom import Phantom, TARGETS
+from fedefm_ros.simulation.robot.robot import RobotState
+from fedefm_ros.simulation.robot.rod import Guidewire
+from fedefm_ros.simulation.robot.walls import DistanceField, VOXEL
+from fedefm_ros.simulation.visibility import Background, bright_enough
+
+import numpy as np
+
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import map_coordinates
+
+#: Silicone's thickness and the spacing of samples along a ray, metres.
+_WALL = 0.0015
+_RAY_STEP = 0.0008
+#: The introducer is a 5 F catheter.
+_INTRODUCER_RADIUS = 0.5 * 5 * devices.FRENCH_MM * 1e-3
+_KIND = 'phantom'
+
+
+class Projection:
+    """The C-arm as a pinhole camera that looks along z at the isocentre."""
+
+    def __init__(self, size: int = 512, tilt_deg: tuple[float, float] = (0.0, 0.0)):
+        """
+        Set up as the fluoroscopy simulator does: a 20 cm field, magnified 1.5 times.
+
+        :param size: width and height of the image in pixels, 64 to 4096.
+        :param tilt_deg: turns about the image's y and x axes, degrees.
+        """
+        if not 64 <= size <= 4096:
+            raise FedefmError(f'image size {size} is out of range 64 to 4096 pixels')
+        self.size = size
+        self.carm = CArm((205.0 / size, 205.0 / size), 1100.0, 733.0, tilt_deg[0], tilt_deg[1])
+        self.spacing = self.carm.patient_spacing_mm[0] * 1e-3
+        a, b = np.deg2rad(tilt_deg)
+        about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+        about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+        self.rotation = about_x @ about_y
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """Return where points (N, 3) in metres appear, (N, 2) x, y in pixels."""
+        seen = points @ self.rotation.T
+        focal = self.carm.focal_px[0]
+        depth = seen[:, 2:] + self.carm.source_patient_mm * 1e-3
+        return focal * seen[:, :2] / depth + (self.size - 1) / 2.0
+
+    def rays(self, stride: int, depths: np.ndarray) -> np.ndarray:
+        """Return points (D, H, W, 3) on the rays of every ``stride``-th pixel, metres."""
+        at = np.arange(stride / 2 - 0.5, self.size, stride) - (self.size - 1) / 2.0
+        x, y = np.meshgrid(at, at)
+        away = (depths + self.carm.source_patient_mm * 1e-3) / self.carm.focal_px[0]
+        seen = np.stack(np.broadcast_arrays(
+            x * away[:, None, None], y * away[:, None, None], depths[:, None, None]), axis=-1)
+        return seen @ self.rotation
+
+
+class RobotCamera:
+    """One acquisition of one phantom; ``frame`` for every state of the robot."""
+
+    def __init__(self, phantom: Phantom, wire: Guidewire = Guidewire(), *, seed: int = 0,
+                 size: int = 512, field: DistanceField | None = None):
+        """
+        Choose the view, the materials and the X-ray chain, and draw what does not move.
+
+        :param seed: equal seeds give equal images.
+        :param size: width and height in pixels, 64 to 4096.
+        :param field: the phantom's, where it is there already.
+        """
+        rng = np.random.default_rng((seed, 0xC0))
+        self.projection = Projection(size, tuple(rng.uniform(-4.0, 4.0, 2)))
+        self._phantom = phantom
+        self._static = _silicone(self.projection, field or DistanceField(phantom), rng) \
+            + _box(rng, size)
+        self._chain = self._covering_chain(rng)
+        self._detector = Detector(self._chain, rng)
+        spacing_mm = self.projection.spacing * 1e3
+        self._introducer = self._plain(devices.Device(
+            labels.CATHETER, self._introducer_points(),
+            _INTRODUCER_RADIUS / self.projection.spacing, wall=rng.uniform(0.3, 0.5),
+            attenuation=rng.uniform(0.5, 0.9), tip_length_px=2.0 / spacing_mm, tip_factor=1.3))
+        self._wire = self._plain(devices.Device(
+            labels.GUIDEWIRE, self.route(TARGETS[0]),
+            max(0.5e3 * wire.diameter / spacing_mm, 0.55), wall=1.0,
+            attenuation=rng.uniform(0.5, 0.9), tip_length_px=30.0 / spacing_mm,
+            tip_factor=rng.uniform(1.0, 1.3)))
+        devices.draw_attenuation(self._introducer, self._static)
+        self._index = 0
+
+    def route(self, target: str) -> np.ndarray:
+        """Return the way to an artery as an angiogram would show it, (N, 2) pixels, 1 px apart."""
+        return resample(self.projection.pixels(self._phantom.route(target)), 1.0)
+
+    def frame(self, state: RobotState) -> Frame:
+        """Return the X-ray frame of a state with its exact truth."""
+        curve = self.wire_curve(state)
+        hidden = self._wire.moved(np.vstack([self._introducer.points, curve]))
+        attenuation = self._static.copy()
+        devices.draw_attenuation(hidden, attenuation)
+        image = self._detector.expose(attenuation)
+        frame = Frame(image, self._index, state.time, self._truth(curve))
+        self._index += 1
+        return frame
+
+    def wire_curve(self, state: RobotState) -> np.ndarray:
+        """Return the wire beyond the introducer in the image, (N, 2) pixels, 1 px apart."""
+        nodes = state.nodes
+        arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(nodes, axis=0), axis=1))])
+        kept = np.concatenate([[True], np.diff(arc) > 1e-5])
+        smooth = make_interp_spline(arc[kept], nodes[kept], k=3)
+        fine = smooth(np.linspace(0.0, arc[-1], max(16, int(arc[-1] / 0.0005))))
+        return resample(self.projection.pixels(fine), 1.0)
+
+    def _truth(self, curve):
+        size = self.projection.size
+        mask = np.zeros((size, size), np.uint8)
+        devices.draw_label(self._wire.moved(curve), mask)
+        # Last: a wire is not told apart from the catheter that covers it.
+        devices.draw_label(self._introducer, mask)
+        mask[self._chain.field < 0.25] = labels.BACKGROUND
+        found = [_instrument(device.kind, device.points, self._chain.field,
+                             self.projection.spacing * 1e3)
+                 for device in (self._wire.moved(curve), self._introducer)]
+        return GroundTruth(mask, tuple(one for one in found if one is not None))
+
+    def _plain(self, device):
+        """Return a device as dense as it must be to be seen along its points."""
+        return bright_enough(device, config.find(_KIND).devices.visible, self._chain,
+                             Background(self._static), 0)
+
+    def _introducer_points(self):
+        entry = self._phantom.entry
+        # From below the image; the axis is that of the wire's straight part.
+        below = entry + np.array([0.0, 0.06, 0.0])
+        return resample(self.projection.pixels(np.linspace(below, entry, 200)), 1.0)
+
+    def _covering_chain(self, rng):
+        """Return the settings of a random acquisition that shows the way to every artery."""
+        size = self.projection.size
+        # What is wanted in view: each artery up to 25 mm past its ostium.
+        wanted = np.vstack([self.projection.pixels(vessel.points[vessel.ostium:][:50])
+                            for name, vessel in self._phantom.vessels.items()
+                            if name in TARGETS])
+        cells = np.rint(wanted).astype(int)
+        cells = cells[((cells >= 0) & (cells < size)).all(axis=1)]
+        while True:
+            chain = random_chain(rng, _KIND, (size, size))
+            if chain.field[cells[:, 1], cells[:, 0]].min() > 0.6:
+                return chain
+
+
+def _silicone(projection, field, rng):
+    """Return the line integrals of the phantom's walls (H, W) float32."""
+    depths = np.arange(-0.024, 0.024, _RAY_STEP)
+    stride = max(1, projection.size // 256)
+    cells = (projection.rays(stride, depths) - field.origin) / VOXEL
+    distance = map_coordinates(field.grid, np.moveaxis(cells, -1, 0), order=1, cval=-1.0)
+    soft = 0.0008
+    shell = np.clip(0.5 - distance / soft, 0.0, 1.0) \
+        * np.clip(0.5 + (distance + _WALL) / soft, 0.0, 1.0)
+    # 12 mm of silicone where a ray grazes the arch's wall.
+    density = rng.uniform(0.1, 0.3) / 0.012
+    thickness = shell.sum(axis=0).astype(np.float32) * np.float32(_RAY_STEP * density)
+    return cv2.resize(thickness, (projection.size, projection.size),
+                      interpolation=cv2.INTER_CUBIC)
+
+
+def _box(rng, size):
+    """Return the line integrals of the water box around the phantom (H, W) float32."""
+    scale = size / 512.0
+    layer = rng.uniform(0.3, 1.2) + 0.06 * noise_field(rng, (size, size), 350 * scale)
+    layer += rng.uniform(0.0, 0.015) * noise_field(rng, (size, size), 40 * scale, 3)
+    x, y = coordinates((size, size))
+    for axis in (x, y):
+        if rng.random() < 0.5:
+            edge = rng.choice((0.04, 0.96)) * size + rng.normal(0.0, 0.01) * size
+            layer += rng.uniform(0.05, 0.3) * soft_step(
+                rng.uniform(3, 8) * scale - np.abs(axis - edge), 1.0)
+    return layer.astype(np.float32)
+
+
+def _instrument(kind, points, field, spacing_mm):
+    """Return the last stretch of a device that is in the field, or None."""
+    size = len(field)
+    cells = np.rint(points).astype(int)
+    inside = ((cells >= 0) & (cells < size)).all(axis=1)
+    clipped = np.clip(cells, 0, size - 1)
+    inside &= field[clipped[:, 1], clipped[:, 0]] >= 0.25
+    where = np.nonzero(inside)[0]
+    if len(where) < 4:
+        return None
+    breaks = np.nonzero(np.diff(where) > 1)[0]
+    seen = points[where[breaks[-1] + 1] if len(breaks) else where[0]:where[-1] + 1]
+    if len(seen) < 4:
+        return None
+    curve = resample(seen, 2.0)
+    length = float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
+    return Instrument(kind, curve, tip_visible=bool(inside[-1]), length_mm=length * spacing_mm)

@@ -1,0 +1,179 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The contract check passes on the real node, and finds each way of breaking the contract.
+
+The first test is all that an integrator needs for a node of theirs.
+"""
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.imaging.messages import fill_image, image_to_array
+from fedefm_ros.msg import InstrumentArray
+from fedefm_ros.nodes.contract import check_contract
+from fedefm_ros.nodes.session import spinning
+from fedefm_ros.station import SEGMENTATION
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+
+import numpy as np
+
+import pytest
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from sensor_msgs.msg import Image
+
+ENVIRONMENT = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+
+
+def test_the_segmentation_node_keeps_the_contract(harness, models, picture):
+    harness.start_active(SEGMENTATION, model=models['lines'], runtime='openvino',
+                         precision='f32')
+    # The harness publishes images itself, which the check would mind.
+    harness.node.destroy_publisher(harness.node.frames)
+    findings = check_contract(f'/{harness.namespace}/segmentation', image=picture)
+    assert not findings, '\n'.join(map(str, findings))
+
+
+class Imitation(Node):
+    """Answers as a segmentation node does, but for one defect."""
+
+    def __init__(self, context, defect):
+        super().__init__('segmentation', namespace='imitation', context=context)
+        self.defect, self.active, self.warning = defect, True, ''
+        self.counts = {'received': 0, 'published': 0, 'skipped': 0, 'refused': 0, 'pending': 0}
+        self.latest, self.age, self.held, self.extra = 0, 0, None, []
+        qos = QoSProfile(depth=50)
+        if defect != 'no deadline':
+            qos.deadline = Duration(seconds=0.3)
+        if defect != 'no liveliness':
+            qos.liveliness_lease_duration = Duration(seconds=1.0)
+        self.masks = self.create_publisher(Image, 'segmentation/mask', qos)
+        self.found = self.create_publisher(InstrumentArray, 'segmentation/instruments', qos)
+        self.told = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_subscription(Image, 'fluoroscopy/image_raw', self.on_frame, QoSProfile(
+            depth=50, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self.create_service(GetState, 'segmentation/get_state', self.on_get_state)
+        self.create_service(ChangeState, 'segmentation/change_state', self.on_change_state)
+        self.create_timer(0.1, self.tell)
+
+    def on_get_state(self, request, response):
+        response.current_state.label = 'active' if self.active else 'inactive'
+        return response
+
+    def on_change_state(self, request, response):
+        self.active = request.transition.id == Transition.TRANSITION_ACTIVATE
+        response.success = True
+        return response
+
+    def on_frame(self, message):
+        if not self.active and self.defect != 'goes on':
+            return
+        self.age = 0
+        self.counts['received'] += 1
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if stamp <= self.latest and self.defect != 'same stamp':
+            self.refuse('not newer')
+            return
+        self.latest = max(stamp, self.latest)
+        try:
+            image = image_to_array(message)
+        except FedefmError as error:
+            if self.defect != 'guesses':
+                self.refuse(str(error))
+                return
+            image = np.zeros((8, 8), np.uint8)
+        mask = Image(header=message.header)
+        labelled = (image < 100).astype(np.uint8)
+        if self.defect == 'labels':
+            labelled *= 255
+        if self.defect == 'size':
+            labelled = labelled[::2, ::2].copy()
+        fill_image(mask, labelled, 'mono8')
+        if self.defect == 'stamp':
+            mask.header.stamp = self.get_clock().now().to_msg()
+        if self.defect == 'frame_id':
+            mask.header.frame_id = 'camera'
+        if self.defect != 'uncounted':
+            self.counts['published'] += 1
+        found = InstrumentArray(header=mask.header)
+        if self.defect == 'order':
+            # Every second one is kept back until after the next.
+            self.held, now = (mask, None) if self.held is None else (None, self.held)
+            if now is None:
+                return
+            self.masks.publish(mask)
+            mask = now
+        if self.defect != 'half' or self.counts['received'] % 3:
+            self.masks.publish(mask)
+        if self.defect == 'twice':
+            self.masks.publish(mask)
+        self.found.publish(found)
+
+    def refuse(self, why):
+        if self.defect != 'silent refusal':
+            self.counts['refused'] += 1
+            self.warning = why
+
+    def tell(self):
+        self.age += 1
+        if self.age > 10 and self.defect != 'unnoticed silence' and self.active:
+            self.warning = 'no frame'
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status.append(DiagnosticStatus(
+            level=DiagnosticStatus.WARN if self.warning else DiagnosticStatus.OK,
+            name='imitation/segmentation: frames', message=self.warning,
+            values=[KeyValue(key=key, value=str(value)) for key, value in self.counts.items()]))
+        self.warning = ''
+        if self.defect != 'no diagnostics':
+            self.told.publish(message)
+
+
+def findings_of(defect, **options):
+    with spinning(lambda context: Imitation(context, defect)):
+        return check_contract('/imitation/segmentation', frames=6, period=0.02, patience=4.0,
+                              **options)
+
+
+@pytest.fixture(autouse=True)
+def local(monkeypatch):
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
+def test_an_imitation_without_a_defect_passes():
+    findings = findings_of('none')
+    assert not findings, '\n'.join(map(str, findings))
+
+
+@pytest.mark.parametrize('defect, rule', [
+    ('stamp', 'stamp'), ('twice', 'once'), ('order', 'order'), ('size', 'header'),
+    ('frame_id', 'header'), ('labels', 'labels'), ('uncounted', 'counts'), ('half', 'whole'),
+    ('guesses', 'refusal'), ('silent refusal', 'refusal'), ('same stamp', 'once'),
+    ('no deadline', 'deadline'), ('no liveliness', 'liveliness'),
+    ('unnoticed silence', 'silence'), ('goes on', 'deactivation'), ('no diagnostics', 'setup')])
+def test_each_way_of_breaking_the_contract_is_found(defect, rule):
+    findings = findings_of(defect)
+    assert rule in {finding.rule for finding in findings}, '\n'.join(map(str, findings))
+
+
+def test_a_node_that_is_not_there_is_said_to_be_so():
+    finding, = check_contract('/nobody/segmentation', patience=1.0)
+    assert finding.rule == 'setup' and 'no answer' in finding.text
