@@ -66,6 +66,8 @@ class Desk:
         self._packer = ThreadPoolExecutor(1, 'packer')
         self._most_offers = 4 * len(options.stations) * options.laps
         self._packing: dict[str, Future] = {}
+        #: Payloads in the outbox that no manifest tells of yet.
+        self._unannounced: set[str] = set()
 
     def save(self) -> None:
         """Write the journal; a full disk is told, and everything goes on in memory."""
@@ -114,6 +116,7 @@ class Desk:
                 del self._packing[tag]
                 try:
                     outcomes.append(Outcome(f'offer {tag}', future.result()))
+                    self._unannounced.add(future.result()[0].sha256)
                 except (FedefmError, OSError) as error:
                     outcomes.append(Outcome(f'offer {tag}', None, str(error)))
         return outcomes
@@ -122,6 +125,11 @@ class Desk:
         """Have a model coded and put into the outbox; `poll` gives `offer TAG` when it is."""
         self.crew.submit(f'encode {tag}', 'encode', urgent=True, model=model,
                          codec=self.options.codec)
+
+    def discard(self, packed: tuple[Offered, bytes | None]) -> None:
+        """Forget a packed model that nobody wants any more."""
+        self._unannounced.discard(packed[0].sha256)
+        self.outbox.remove(packed[0].sha256)
 
     def close(self) -> None:
         """Wait for what is being packed."""
@@ -155,6 +163,7 @@ class Desk:
                 if purpose != 'aggregate' or Manifest.from_json(text).purpose != 'aggregate']
         journal.offers = [*kept, manifest.to_json()][-self._most_offers:]
         # Before others can see it: after a restart it must be known.
+        self._unannounced.discard(offered.sha256)
         self.save()
         self.note('offered', ','.join(recipients), f'{purpose} {number}', offered.sha256)
         self.transport.announce(manifest)
@@ -165,11 +174,13 @@ class Desk:
         for path in (self.folder / 'models').glob('*.safetensors'):
             if path.stem not in needed:
                 path.unlink(missing_ok=True)
-        offered = {Manifest.from_json(text).sha256 for text in self.journal.offers}
+        offered = self._unannounced | {
+            Manifest.from_json(text).sha256 for text in self.journal.offers}
         sweep(self.folder / 'inbox', {Manifest.from_json(visit['manifest']).sha256
                                       for visit in self.journal.visits.values()})
         for entry in self.outbox.offered:
-            if entry.sha256 not in offered:
+            # What is being packed may lie there already, and its manifest is still to come.
+            if entry.sha256 not in offered and not self._packing:
                 self.outbox.remove(entry.sha256)
         accepted = sorted((self.folder / 'accepted').glob('round*.safetensors'))
         for path in accepted[:-self.KEPT_MODELS]:

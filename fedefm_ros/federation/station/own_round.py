@@ -192,7 +192,8 @@ class OwnRound:
     def _announce(self, phase: str, packed) -> None:
         journal, options = self._desk.journal, self._desk.options
         if phase != journal.phase:
-            return  # its deadline has passed meanwhile
+            self._desk.discard(packed)  # its deadline has passed meanwhile
+            return
         if phase == phases.MIX:
             self._desk.announce(packed, 'aggregate', options.name, journal.round, 0,
                                 options.neighbours())
@@ -200,6 +201,8 @@ class OwnRound:
         hop, stop = self._desk.next_stop(options.name, journal.round, 0)
         if stop:
             self._desk.announce(packed, 'overseas', options.name, journal.round, hop, (stop,))
+        else:
+            self._desk.discard(packed)
 
     def _first_stop(self) -> str:
         return self._desk.next_stop(self._desk.options.name, self._desk.journal.round, 0)[1]
