@@ -20,6 +20,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import threading
 import time
 
 from fedefm_ros.errors import FedefmError
@@ -41,14 +42,20 @@ class Processes:
         self._logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._running: dict[str, subprocess.Popen] = {}
+        self._before = None
 
     def __enter__(self) -> 'Processes':
         """Return itself."""
+        if threading.current_thread() is threading.main_thread():
+            # As Ctrl-C: whoever ends this process must not leave its children behind.
+            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(self, *_) -> None:
         """End all processes."""
         self.stop()
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
     def start(self, name: str, command: list[str],
               environment: Mapping[str, str] | None = None) -> subprocess.Popen:

@@ -313,7 +313,7 @@ def test_what_cannot_be_scored_is_told(tmp_path, images, found, model):
     assert 'no topic segmentation/mask' in refused(bag, '--recorded')
     assert 'ground_truth/mask' in refused(bag, '--against', bag, '--model', model)
     assert 'no such file' in refused(folder, '--masks', tmp_path / 'none')
-    assert 'known kinds' in refused('simulator:fish')
+    assert 'known: human' in refused('simulator:fish')
     masks = tmp_path / 'masks'
     masks.mkdir()
     cv2.imwrite(str(masks / '0.png'), found[0][0][:64])

@@ -249,7 +249,7 @@ def test_what_is_packed_survives_a_sweep_until_it_is_announced(exchange):
     outcomes = []
     while not outcomes:
         desk.sweep()
-        outcomes = desk.poll()
+        outcomes = [outcome for outcome in desk.poll() if outcome.tag == 'offer away']
     desk.sweep()
     offered, _ = outcomes[0].result
     assert desk.outbox.chunk(offered.sha256, 0)

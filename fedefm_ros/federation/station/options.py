@@ -15,6 +15,7 @@
 """How a station takes part: with whom, how many steps, how long it waits, what it believes."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.plan import OVERLAYS
@@ -86,13 +87,7 @@ class MemberOptions:
 
     def overlay(self) -> FixedTopology:
         """Return who mixes with whom; a link is used both ways."""
-        count = len(self.stations)
-        places = np.arange(count)
-        apart = (places[:, None] - places) % count
-        linked = apart > 0
-        if self.topology == 'ring':
-            linked &= (apart == 1) | (apart == count - 1)
-        return FixedTopology(self.topology, linked, metropolis_weights(linked))
+        return _overlay(self.topology, len(self.stations))
 
     def neighbours(self) -> tuple[str, ...]:
         """Return the stations whose models this one mixes with."""
@@ -112,3 +107,14 @@ class MemberOptions:
         order = trip(self.overlay(), number, self.stations.index(owner), stops)
         names = [self.stations[k] for k in order] * self.laps
         return tuple(reversed(names) if number % 2 else names)
+
+
+@lru_cache
+def _overlay(topology: str, count: int) -> FixedTopology:
+    """Return an overlay, made once: a station asks for it many times a second."""
+    places = np.arange(count)
+    apart = (places[:, None] - places) % count
+    linked = apart > 0
+    if topology == 'ring':
+        linked &= (apart == 1) | (apart == count - 1)
+    return FixedTopology(topology, linked, metropolis_weights(linked))
