@@ -106,7 +106,7 @@ def _stops(folder: Path, trials: int) -> list[float]:
     """Return the seconds from an image's publication to the stop, of each trial."""
     from fedefm_ros.nodes.bring_up import ACTIVE
     from fedefm_ros.nodes.bring_up import LifecycleClient
-    from fedefm_ros.nodes.federation_monitor import Procedure
+    from fedefm_ros.nodes.procedure import Procedure
     from fedefm_ros.nodes.session import named
     from fedefm_ros.nodes.session import spinning
 

@@ -18,12 +18,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-import resource
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from typing import Annotated
 
@@ -77,17 +75,17 @@ def transfer(
 
 def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float]:
     """Return seconds of a fetch, and by how many bytes the receiver grew meanwhile."""
-    sender = subprocess.Popen(
-        [sys.executable, '-m', 'fedefm_ros.nodes.courier', str(folder / 'outbox'), str(size),
-         str(chunk_size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    courier = [sys.executable, '-m', 'fedefm_ros.nodes.courier']
+    told = [str(size), str(chunk_size)]
+    sender = subprocess.Popen([*courier, 'offer', str(folder / 'outbox'), *told],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         line = sender.stdout.readline()
         if not line:
             raise FedefmError('the sending process ended; see above')
         receiver = subprocess.run(
-            [sys.executable, '-m', 'fedefm_ros.commands.bench_transfer', str(folder / 'inbox'),
-             json.loads(line)['sha256'], str(size), str(chunk_size)],
-            stdout=subprocess.PIPE, text=True, timeout=600)
+            [*courier, 'fetch', str(folder / 'inbox'), *told, json.loads(line)['sha256']],
+            stdout=subprocess.PIPE, text=True, timeout=900)
         if receiver.returncode:
             raise FedefmError('the receiving process failed; see above')
         result = json.loads(receiver.stdout)
@@ -95,26 +93,6 @@ def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float]:
     finally:
         sender.stdin.close()
         sender.wait(20)
-
-
-def _receive(folder: Path, sha256: str, size: int, chunk_size: int) -> dict:
-    """Fetch in this process; return what `_ours` wants."""
-    from fedefm_ros.nodes.courier import Courier
-    from fedefm_ros.nodes.courier import CourierNode
-    from fedefm_ros.nodes.courier import manifest_of
-    from fedefm_ros.nodes.session import spinning
-    with spinning(lambda context: CourierNode('receiver', Courier(), context)) as node:
-        deadline = time.monotonic() + 60
-        while not node.can_ask():
-            if time.monotonic() > deadline:
-                raise FedefmError('the sender was not discovered within 60 s')
-            time.sleep(0.01)
-        before = _peak()
-        began = time.monotonic()
-        node.fetch(manifest_of(sha256, size, chunk_size), folder)
-        if not node.done.wait(600):
-            raise FedefmError('the fetch did not end within 600 s')
-        return {'seconds': time.monotonic() - began, 'grown': _peak() - before}
 
 
 def _tcp(folder: Path, size: int) -> float:
@@ -142,18 +120,3 @@ def _tcp(folder: Path, size: int) -> float:
     if left:
         raise FedefmError('the TCP copy ended early')
     return seconds
-
-
-def _peak() -> int:
-    """Return the most memory that this process has had, in bytes."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-if __name__ == '__main__':
-    result: dict = {}
-    worker = threading.Thread(target=lambda: result.update(_receive(
-        Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
-    worker.start()
-    worker.join()
-    print(json.dumps(result))
-    sys.exit(not result)

@@ -53,9 +53,11 @@ def storage_files(path: Path) -> tuple[list[Path | RecoveredMcap], list[str]]:
 
     :raises FedefmError: no such file, or not one of them has a message.
     """
+    whole = True
     if not path.is_dir():
         files, losses = [path], []
     else:
+        whole = (path / 'metadata.yaml').exists()
         metadata, losses = _metadata(path)
         if metadata.get('compression_mode', '').lower() in ('file', 'message'):
             return [path], losses
@@ -69,7 +71,7 @@ def storage_files(path: Path) -> tuple[list[Path | RecoveredMcap], list[str]]:
     usable = []
     for file in files:
         try:
-            usable.append(_usable(file, losses))
+            usable.append(_usable(file, losses, whole or file is not files[-1]))
         except FedefmError as error:
             # Of several, one that has nothing in it is a loss, not the end.
             if len(files) == 1:
@@ -93,8 +95,12 @@ def _metadata(folder: Path) -> tuple[dict, list[str]]:
         return {}, [f'{path}: cannot be read ({text}); the files are read without it']
 
 
-def _usable(file: Path, losses: list[str]) -> Path | RecoveredMcap:
-    """Return what can be read of a file."""
+def _usable(file: Path, losses: list[str], whole: bool) -> Path | RecoveredMcap:
+    """
+    Return what can be read of a file; append what is missing to `losses`.
+
+    :param whole: the bag's recorder came to its end, or that is not for this file to tell.
+    """
     if not file.stat().st_size:
         raise FedefmError(f'{file}: damaged bag: the file is empty')
     if file.suffix == '.mcap' and is_torn(file):
@@ -111,6 +117,10 @@ def _usable(file: Path, losses: list[str]) -> Path | RecoveredMcap:
         _settle(file)
         losses.append(f'{file}: was not closed; the messages of its last transaction may be '
                       'missing')
+    elif file.suffix == '.db3' and not whole:
+        # Killed between two transactions, it looks like one that was closed.
+        losses.append(f'{file}: whether it was closed cannot be told without metadata.yaml; its '
+                      'last messages may be missing')
     return file
 
 

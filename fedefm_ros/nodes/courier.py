@@ -15,13 +15,16 @@
 """
 One end of a model's way between two stations, without rounds: for benchmarks.
 
-``python -m fedefm_ros.nodes.courier FOLDER BYTES CHUNK`` offers so many random bytes as station
-`sender`, prints their SHA-256 as a line of JSON, and serves them until standard input ends.
+``python -m fedefm_ros.nodes.courier offer FOLDER BYTES CHUNK`` offers so many random bytes as
+station `sender`, prints their SHA-256 as JSON, and serves them until standard input ends.
+``... fetch FOLDER BYTES CHUNK SHA256`` has them sent to station `receiver`, and prints the seconds
+that it took and by how many bytes the process grew.
 """
 
 import json
 import os
 from pathlib import Path
+import resource
 import sys
 import threading
 import time
@@ -37,6 +40,7 @@ from rclpy.node import Node
 
 STATIONS = ('sender', 'receiver')
 _TIMEOUT = 5.0
+_PATIENCE = 60.0
 
 
 class Courier:
@@ -107,15 +111,44 @@ def manifest_of(sha256: str, size: int, chunk_size: int) -> Manifest:
         sha256=sha256)
 
 
-def main(arguments: list[str]) -> int:
+def offer(folder: Path, size: int, chunk_size: int) -> None:
     """Offer bytes until standard input ends."""
-    folder, size, chunk_size = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     outbox = Outbox(folder, 2 * size + 1)
     offered = outbox.put(os.urandom(size), chunk_size)
     with spinning(lambda context: CourierNode('sender', Courier(outbox), context)):
         print(json.dumps({'sha256': offered.sha256}), flush=True)
-        while sys.stdin.read(1):
+        sys.stdin.read()
+
+
+def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
+    """Fetch what is offered, and tell what it cost."""
+    with spinning(lambda context: CourierNode('receiver', Courier(), context)) as node:
+        deadline = time.monotonic() + _PATIENCE
+        while not node.can_ask():
+            if time.monotonic() > deadline:
+                raise FedefmError(f'the sender was not discovered within {_PATIENCE:.0f} s')
             time.sleep(0.01)
+        before = _peak()
+        began = time.monotonic()
+        node.fetch(manifest_of(sha256, size, chunk_size), folder)
+        if not node.done.wait(10 * _PATIENCE):
+            raise FedefmError(f'the fetch did not end within {10 * _PATIENCE:.0f} s')
+        print(json.dumps({'seconds': time.monotonic() - began, 'grown': _peak() - before}))
+
+
+def _peak() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main(arguments: list[str]) -> int:
+    """Be one end."""
+    end, folder, size, chunk_size, *sha256 = arguments
+    try:
+        {'offer': offer, 'fetch': fetch}[end](Path(folder), int(size), int(chunk_size), *sha256)
+    except FedefmError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     return 0
 
 

@@ -75,11 +75,12 @@ class FederationNode(StationNode):
         self._made = []
         self._taken = []
         self._accepted: Accepted | None = None
+        self._loader = None
         self._loading = None
         self._twin = False
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [self.create_timer(TICK, self._on_tick, clock=steady),
-                        self.create_timer(STATUS_PERIOD, self._on_second, clock=steady)]
+        self.create_timer(TICK, self._on_tick, clock=steady)
+        self.create_timer(STATUS_PERIOD, self._on_second, clock=steady)
         self._status = None
         self._diagnostics = Diagnostics(self, {'federation': self._federation_status})
 
@@ -104,6 +105,7 @@ class FederationNode(StationNode):
         self._member = Member(folder, identity, peers, options, crew, self._transport)
         self._member.observe(self._publish_status, self._on_accepted)
         self._transport.serve(self._member)
+        self._loader = self.create_client(LoadModel, 'segmentation/load_model')
         self._made = [self.create_service(Trigger, f'federation/{name}', answer)
                       for name, answer in (('start_round', self._on_start_round),
                                            ('pause', self._on_pause),
@@ -143,7 +145,9 @@ class FederationNode(StationNode):
             self._member.close()
         if self._status is not None:
             self.destroy_publisher(self._status)
-        self._member = self._transport = self._status = None
+        if self._loader is not None:
+            self.destroy_client(self._loader)
+        self._member = self._transport = self._status = self._loader = self._loading = None
 
     def _idle(self) -> bool:
         return (self._active and not self._procedure and not self._twin and
@@ -193,14 +197,11 @@ class FederationNode(StationNode):
 
     def _offer_model(self) -> None:
         """Give the newest accepted model to the station's segmentation, whenever that is there."""
-        if self._accepted is None or self._loading is not None or not self._member.idle:
-            return
-        client = self.create_client(LoadModel, 'segmentation/load_model')
-        if not client.service_is_ready():
-            self.destroy_client(client)
+        if (self._accepted is None or self._loading is not None or not self._member.idle
+                or not self._loader.service_is_ready()):
             return
         accepted, self._accepted = self._accepted, None
-        self._loading = client.call_async(LoadModel.Request(path=str(accepted.path)))
+        self._loading = self._loader.call_async(LoadModel.Request(path=str(accepted.path)))
 
         def answered(future):
             self._loading = None
@@ -208,7 +209,6 @@ class FederationNode(StationNode):
             if answer is not None and not answer.success:
                 self.get_logger().error(f'segmentation refused model {accepted.model_id}: '
                                         f'{answer.message}')
-            self.destroy_client(client)
         self._loading.add_done_callback(answered)
 
     def _on_start_round(self, _, response):
@@ -253,7 +253,7 @@ class FederationNode(StationNode):
 
 def _options(station: str, settings: Parameters) -> MemberOptions:
     names = ('topology', 'rounds', 'interval', 'local_steps', 'stop_steps', 'home_steps', 'stops',
-             'laps', 'learning_rate', 'deadline', 'staleness', 'silence', 'peer_margin',
+             'laps', 'deadline', 'staleness', 'silence', 'peer_margin',
              'gate_margin', 'codec', 'encrypt', 'chunk_size', 'bandwidth', 'chunk_timeout')
     stations = tuple(name.strip() for name in settings['stations'].split(',') if name.strip())
     return MemberOptions(stations, station, **{name: settings[name] for name in names})

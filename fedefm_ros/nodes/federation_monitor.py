@@ -19,10 +19,7 @@ from fedefm_ros.msg import FederationStatus
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
-from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos import QoSProfile
-
-from sensor_msgs.msg import Image
 
 
 class FederationMonitor(Node):
@@ -38,24 +35,10 @@ class FederationMonitor(Node):
                 lambda message, name=name: self.statuses.__setitem__(name, message),
                 QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
 
-    @classmethod
-    def phase(cls, message: FederationStatus) -> str:
+    @staticmethod
+    def phase(message: FederationStatus) -> str:
         """Return a phase for people."""
         return _PHASES.get(message.phase, str(message.phase))
-
-
-class Procedure:
-    """A station's images, one at a time: what stops its federation."""
-
-    def __init__(self, node: Node, topic: str, side: int = 512):
-        """Publish on a topic, best effort as a source does."""
-        self._publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
-        self._image = Image(width=side, height=side, encoding='mono8', step=side)
-        self._image.data.frombytes(bytes(side * side))
-
-    def image(self) -> None:
-        """Publish an image."""
-        self._publisher.publish(self._image)
 
 
 _PHASES = {getattr(FederationStatus, name): name.removeprefix('PHASE_').lower() for name in (

@@ -42,19 +42,7 @@ START = 5_000_000_000
 LATENCY = 20_000_000
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture(autouse=True)
-def use_cache(cache, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    return save_line_model(tmp_path_factory.mktemp('model') / 'lines.safetensors')
+pytestmark = pytest.mark.usefixtures('use_cache')
 
 
 @pytest.fixture(scope='module')

@@ -27,8 +27,6 @@ from fedefm_ros.cli import app
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.runtimes.picture import line_picture
 
-from linenet import save_line_model
-
 import numpy as np
 
 import pytest
@@ -40,19 +38,7 @@ from typer.testing import CliRunner
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture(autouse=True)
-def use_cache(cache, monkeypatch):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    return save_line_model(tmp_path_factory.mktemp('model') / 'lines.safetensors')
+pytestmark = pytest.mark.usefixtures('use_cache')
 
 
 @pytest.fixture(scope='module')

@@ -22,8 +22,8 @@ from fedefm_ros.federation.trust.admission import admit
 from fedefm_ros.federation.trust.clipping import clip_difference
 from fedefm_ros.federation.trust.clipping import default_radius
 from fedefm_ros.federation.trust.clipping import distance
-from fedefm_ros.federation.trust.clipping import held_out_refusal
 from fedefm_ros.federation.trust.clipping import privatise
+from fedefm_ros.federation.trust.held_out import held_out_refusal
 from fedefm_ros.federation.trust.limits import Limits
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.weights import average

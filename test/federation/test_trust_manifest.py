@@ -170,12 +170,10 @@ def test_limits_are_those_of_the_station(alpha, peers):
     assert refusal(made.verify, peers, Limits(max_bytes=1999)) == 'too_large'
 
 
-def test_what_is_for_others_or_another_network_is_refused(alpha):
-    made = manifest_of(recipients=('beta', 'gamma'))
-    made.check_for('gamma', 'a' * 64)
-    assert refusal(made.check_for, 'delta', 'a' * 64) == 'not_addressed'
-    assert refusal(made.check_for, 'beta', 'b' * 64) == 'wrong_architecture'
-    manifest_of(recipients=()).check_for('anybody', 'a' * 64)
+def test_weights_of_another_network_are_refused():
+    made = manifest_of()
+    made.check_architecture('a' * 64)
+    assert refusal(made.check_architecture, 'b' * 64) == 'wrong_architecture'
 
 
 @pytest.mark.parametrize('text', ['', '[]', 'null', '{}', '{"round": 1}', '[' * 100_000,

@@ -82,3 +82,47 @@ def harness(models, request, tmp_path_factory):
         made = Harness(name, tmp_path_factory.mktemp(name))
         yield made
         made.close()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Return a headless browser."""
+    from console_harness import browser_path
+    sync_api = pytest.importorskip('playwright.sync_api')
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=browser_path(), args=['--no-sandbox'])
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope='module')
+def station(harness, models, sequence, tmp_path_factory):
+    """Return the harness with a station that streams, and its console."""
+    from console_harness import ConsoleProcess
+    from fedefm_ros.station import FLUOROSCOPY, SEGMENTATION
+    sources = tmp_path_factory.mktemp('sources')
+    (sources / 'frames').symlink_to(sequence)
+    (sources / 'broken.dcm').write_bytes(b'\0' * 128 + b'DICM' + b'garbage')
+    harness.bags = tmp_path_factory.mktemp('bags')
+    harness.segmentation = harness.start(
+        SEGMENTATION, model=models['lines'], runtime='openvino', precision='f32', deadline=2.0)
+    harness.source = harness.start(FLUOROSCOPY, source=sequence, loop=True, rate=8)
+    harness.console = ConsoleProcess(
+        harness, deadline=2.0, models_folder=models['lines'].parent, sources_folder=sources,
+        record_folder=harness.bags)
+    harness.bring_up('segmentation')
+    harness.bring_up('fluoroscopy')
+    harness.console.wait()
+    return harness
+
+
+@pytest.fixture
+def operator(browser, station):
+    """Return a browser page of the console of a station that streams."""
+    from console_harness import masks_flow, Operator
+    masks_flow(station)
+    made = Operator(browser, station.console)
+    yield made
+    assert made.errors == []
+    made.close()

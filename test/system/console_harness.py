@@ -29,6 +29,7 @@ from harness import PATIENCE, wait_until
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 PATIENCE_MS = 1e3 * PATIENCE
+MASK = 'segmentation/mask'
 
 
 def browser_path():
@@ -151,3 +152,16 @@ class Operator:
     def close(self):
         """Close the session."""
         self.context.close()
+
+
+def masks_flow(station):
+    """Wait for new masks."""
+    station.node.take(MASK)
+    wait_until(lambda: len(station.node.got(MASK)) > 2, 'masks')
+
+
+def live(operator):
+    """Wait until the page shows masks as they come."""
+    operator.wait(lambda: operator.verdict() == 'live', 'the live picture')
+    before = operator.shown()
+    operator.wait(lambda: operator.shown() > before + 2, 'pictures')

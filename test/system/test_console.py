@@ -16,11 +16,10 @@
 
 import signal
 
-from console_harness import browser_path, ConsoleProcess, Operator
+from console_harness import browser_path, live, masks_flow, Operator
 
 from fedefm_ros.imaging.messages import fill_image
 from fedefm_ros.msg import FederationStatus
-from fedefm_ros.station import FLUOROSCOPY, SEGMENTATION
 
 from harness import end, LATCHED, wait_until
 
@@ -35,63 +34,8 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 ENVIRONMENT = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-TOKEN = 'a-token-for-this-test-alone'
-MASK = 'segmentation/mask'
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason='no Chromium is installed')
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """Return a headless browser."""
-    sync_api = pytest.importorskip('playwright.sync_api')
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(
-            executable_path=browser_path(), args=['--no-sandbox'])
-        yield made
-        made.close()
-
-
-@pytest.fixture(scope='module')
-def station(harness, models, sequence, tmp_path_factory):
-    """Return the harness with a station that streams, and its console."""
-    sources = tmp_path_factory.mktemp('sources')
-    (sources / 'frames').symlink_to(sequence)
-    (sources / 'broken.dcm').write_bytes(b'\0' * 128 + b'DICM' + b'garbage')
-    harness.bags = tmp_path_factory.mktemp('bags')
-    harness.segmentation = harness.start(
-        SEGMENTATION, model=models['lines'], runtime='openvino', precision='f32', deadline=2.0)
-    harness.source = harness.start(FLUOROSCOPY, source=sequence, loop=True, rate=8)
-    harness.console = ConsoleProcess(
-        harness, deadline=2.0, models_folder=models['lines'].parent, sources_folder=sources,
-        record_folder=harness.bags)
-    harness.bring_up('segmentation')
-    harness.bring_up('fluoroscopy')
-    harness.console.wait()
-    return harness
-
-
-@pytest.fixture
-def operator(browser, station):
-    """Return a browser page of the console of a station that streams."""
-    masks_flow(station)
-    made = Operator(browser, station.console)
-    yield made
-    assert made.errors == []
-    made.close()
-
-
-def masks_flow(station):
-    """Wait for new masks."""
-    station.node.take(MASK)
-    wait_until(lambda: len(station.node.got(MASK)) > 2, 'masks')
-
-
-def live(operator):
-    """Wait until the page shows masks as they come."""
-    operator.wait(lambda: operator.verdict() == 'live', 'the live picture')
-    before = operator.shown()
-    operator.wait(lambda: operator.shown() > before + 2, 'pictures')
 
 
 def test_the_picture_is_live_and_no_request_leaves_this_machine(operator):
@@ -361,87 +305,6 @@ def test_ten_browsers_at_once_all_see_and_any_can_command(browser, station):
     masks_flow(station)
     for each in operators:
         each.close()
-
-
-@pytest.fixture(scope='module')
-def guarded(station, tmp_path_factory):
-    """Return a second console that all machines can reach, with a token."""
-    file = tmp_path_factory.mktemp('token') / 'token'
-    file.touch(0o600)
-    file.write_text(TOKEN)
-    return ConsoleProcess(station, host='0.0.0.0', token_file=file, deadline=2.0).wait()
-
-
-@pytest.mark.parametrize('path', [
-    '/', '/station', '/federation', '/console/stream', '/console/live.js', '/favicon.ico',
-    '/_nicegui_ws/socket.io/?EIO=4&transport=polling', '/_nicegui/x/libraries/vue', '/login',
-    '/../../etc/passwd', '/console/..%2f..%2fgate.py', '/?token=', '/?token=wrong'])
-def test_without_the_token_nothing_is_reached(guarded, path):
-    origin = guarded.address
-    assert guarded.status(path) == 401
-    assert guarded.status(path, 'POST', Origin=origin) == 401
-    assert not guarded.upgraded(path, Origin=origin)
-    assert not guarded.upgraded(path, Origin=origin, Cookie=f'fedefm_console_{guarded.port}=x')
-
-
-def test_with_the_token_all_works_and_another_page_still_gets_nothing(browser, station, guarded):
-    operator = Operator(browser, guarded).open(f'/?token={TOKEN}')
-    assert operator.page.url == guarded.address + '/'
-    live(operator)
-    operator.press('Pause or start the source')
-    operator.wait(lambda: operator.verdict() == 'not-live', 'the pause')
-    operator.press('Pause or start the source')
-    live(operator)
-    cookie, = operator.context.cookies()
-    assert cookie['httpOnly'] and TOKEN not in cookie['value']
-    sent = f'{cookie["name"]}={cookie["value"]}'
-    assert guarded.upgraded('/console/stream', Origin=guarded.address, Cookie=sent)
-    for origin in ({}, {'Origin': 'http://evil.example'}):
-        assert not guarded.upgraded('/console/stream', Cookie=sent, **origin)
-    operator.close()
-
-
-def test_the_form_asks_for_the_token(browser, guarded):
-    operator = Operator(browser, guarded)
-    operator.page.goto(guarded.address)
-    for token in ('this is not the token', TOKEN):
-        operator.page.get_by_label('Token').fill(token)
-        operator.page.get_by_role('button', name='Enter').click()
-    operator.page.wait_for_function('() => window.did_handshake')
-    operator.close()
-
-
-def test_on_loopback_another_name_and_another_page_get_nothing(station):
-    console = station.console
-    assert console.status('/', Host='evil.example') == 403
-    assert not console.upgraded('/console/stream', Origin='http://evil.example')
-    assert not console.upgraded('/console/stream')
-    assert console.upgraded('/console/stream', Origin=console.address)
-
-
-@pytest.mark.parametrize('path', [
-    '/console/../../../../etc/passwd', '/console/%2e%2e/%2e%2e/server.py', '/etc/passwd',
-    '/console/console.css?text=x&kind=text/html', '/_nicegui/../../../../etc/passwd'])
-def test_no_path_reads_a_file(station, path):
-    import http.client
-    connection = http.client.HTTPConnection('127.0.0.1', station.console.port, timeout=30)
-    connection.request('GET', path)
-    body = connection.getresponse().read()
-    assert b'root:' not in body and b'import ' not in body.replace(b'@import ', b'') \
-        or b'<!doctype html>' in body.lower()
-    connection.close()
-
-
-def test_it_does_not_start_open_to_the_network_without_a_token(station):
-    console = ConsoleProcess(station, host='0.0.0.0')
-    assert console.process.wait(90) == 1
-    assert b'a token is needed' in console.log.read_bytes()
-
-
-def test_a_port_that_is_taken_is_named(station):
-    console = ConsoleProcess(station, port=station.console.port)
-    assert console.process.wait(90) == 1
-    assert b'choose another port' in console.log.read_bytes()
 
 
 def test_asked_to_end_it_ends_and_the_page_says_that_it_is_gone(operator, station):

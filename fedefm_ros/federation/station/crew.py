@@ -51,13 +51,13 @@ class Crew:
     TRIES = 3
 
     def __init__(self, folder: Path, plan: TaskPlan, threads: int = 1, learning_rate: float = 0.1,
-                 niceness: int = 15, log: Path | None = None):
+                 niceness: int = 15):
         folder.mkdir(parents=True, exist_ok=True)
         settings = {'task': json.loads(plan.to_json()), 'threads': threads,
                     'learning_rate': learning_rate, 'niceness': niceness}
         self._command = [sys.executable, '-m', 'fedefm_ros.federation.station.worker',
                          str(folder), json.dumps(settings)]
-        self._log = log or folder / 'worker.log'
+        self._log = folder / 'worker.log'
         self._waiting: deque[tuple[str, str, dict]] = deque()
         self._at_work: tuple[str, str, dict] | None = None
         self._tries = 0
@@ -65,11 +65,6 @@ class Crew:
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
         self._process: subprocess.Popen | None = None
         self._paused = False
-
-    @property
-    def paused(self) -> bool:
-        """Return whether the child is stopped."""
-        return self._paused
 
     @property
     def tags(self) -> tuple[str, ...]:

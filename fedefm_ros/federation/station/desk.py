@@ -147,14 +147,15 @@ class Desk:
         return offered, key
 
     def announce(self, packed: tuple[Offered, bytes | None], purpose: str, owner: str,
-                 number: int, hop: int, recipients: tuple[str, ...]) -> None:
+                 number: int, hop: int, recipients: tuple[str, ...],
+                 architecture_hash: str) -> None:
         """Tell the recipients of a model that lies in the outbox."""
         offered, key = packed
         sealed = seal_key(key, [self.peers.get(name) for name in recipients]) if key else b''
         journal = self.journal
         manifest = Manifest.new(
             round=number, owner=owner, sender=self.options.name, recipients=recipients, hop=hop,
-            purpose=purpose, architecture_hash=journal.architecture_hash, base_sha256='',
+            purpose=purpose, architecture_hash=architecture_hash, base_sha256='',
             codec=self.options.codec, size=offered.size, chunk_size=offered.chunk_size,
             sha256=offered.sha256, sealed_keys=sealed, samples=journal.samples,
         ).signed_by(self.identity)

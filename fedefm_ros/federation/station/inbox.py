@@ -64,12 +64,6 @@ class Inbox:
         self._arrivals: dict[str, _Arrival] = {}
         self.received = 0
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._arrivals
-
-    def __len__(self) -> int:
-        return len(self._arrivals)
-
     def expect(self, key: str, manifest: Manifest) -> None:
         """
         Begin a fetch, or go on with one that was begun before a restart.

@@ -49,7 +49,6 @@ class MemberOptions:
     laps: int = 1
     #: Share of the returned weights that the student starts from; see methods/fedefm.py.
     adopt: float = 1.0
-    learning_rate: float = 0.1
     #: How long a round waits for its own model to come home, and then for its neighbours'.
     deadline: float = 900.0
     #: Rounds that a neighbour's model may be behind or ahead; its weight halves with each.

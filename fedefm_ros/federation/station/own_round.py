@@ -196,11 +196,12 @@ class OwnRound:
             return
         if phase == phases.MIX:
             self._desk.announce(packed, 'aggregate', options.name, journal.round, 0,
-                                options.neighbours())
+                                options.neighbours(), journal.architecture_hash)
             return
         hop, stop = self._desk.next_stop(options.name, journal.round, 0)
         if stop:
-            self._desk.announce(packed, 'overseas', options.name, journal.round, hop, (stop,))
+            self._desk.announce(packed, 'overseas', options.name, journal.round, hop, (stop,),
+                                journal.architecture_hash)
         else:
             self._desk.discard(packed)
 

@@ -18,6 +18,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station import journal as phases
 from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.desk import Desk
+from fedefm_ros.federation.trust.held_out import held_out_refusal
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.trust.sealing import open_key
@@ -100,10 +101,8 @@ class Visits:
         options, journal = self._desk.options, self._desk.journal
         if manifest.owner not in options.stations:
             raise Refused('unknown_owner', f'{manifest.owner} is none of the stations')
-        if journal.architecture_hash and manifest.architecture_hash != journal.architecture_hash:
-            raise Refused('wrong_architecture', f'{manifest.sender} has another task or network '
-                          f'({manifest.architecture_hash[:8]}, here '
-                          f'{journal.architecture_hash[:8]}); all stations must be set up alike')
+        if journal.architecture_hash:  # not known before the first job; each job checks it, too
+            manifest.check_architecture(journal.architecture_hash)
         if manifest.round < journal.round - options.staleness:
             raise Refused('stale', f'a model of round {manifest.round} from {manifest.sender}; '
                           f'this station is in round {journal.round}')
@@ -151,7 +150,8 @@ class Visits:
         manifest = self._manifest(key)
         hop, stop = self._desk.next_stop(manifest.owner, manifest.round, manifest.hop + 1)
         self._desk.announce(packed, 'overseas' if stop else 'return', manifest.owner,
-                            manifest.round, hop, (stop or manifest.owner,))
+                            manifest.round, hop, (stop or manifest.owner,),
+                            manifest.architecture_hash)
         self._done_with(key)
 
     def _take(self, key: str, result: dict) -> None:
@@ -159,11 +159,10 @@ class Visits:
         desk, manifest = self._desk, self._manifest(key)
         journal = desk.journal
         self._done_with(key)
-        mine, theirs = journal.scores.get('score', 0.0), result['scores']['score']
-        if not theirs >= mine - desk.options.peer_margin:  # NaN is refused, too
-            desk.refuse(Refused(
-                'held_out', f'{manifest.purpose} of round {manifest.round} scores {theirs:.3f} on '
-                f'held-out data, the own model {mine:.3f}'), manifest)
+        refused = held_out_refusal(journal.scores.get('score', 0.0), result['scores']['score'],
+                                   desk.options.peer_margin)
+        if refused:
+            desk.refuse(refused, manifest)
         elif manifest.purpose == 'aggregate':
             journal.neighbours[manifest.owner] = {
                 'model': result['model'], 'round': manifest.round, 'scores': result['scores']}

@@ -129,6 +129,7 @@ class Work:
 
     def _received(self, manifest: str, key: str) -> State:
         said = Manifest.from_json(manifest)
+        said.check_architecture(self.task.architecture_hash())
         # All chunks are there: this only checks the whole, and decrypts.
         path = Fetch(said, self._folder / 'inbox').finish(bytes.fromhex(key) or None)
         try:

@@ -45,8 +45,8 @@ class Outbox:
     """
     The payloads of a folder, which is the truth: a restarted station offers what is in it.
 
-    A file appears whole or not at all. The oldest go first when the folder is full, those put
-    since the last next_round at the very last. Chunks may be read while another thread puts.
+    A file appears whole or not at all. The oldest go first when the folder is full. Chunks may be
+    read while another thread puts.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -58,7 +58,6 @@ class Outbox:
         self._folder, self._max_bytes = folder, max_bytes
         #: Oldest first.
         self._offered: dict[str, Offered] = {}
-        self._in_use: set[str] = set()
         #: Of files from before the start: a power cut may have spoilt them.
         self._unverified: set[str] = set()
         self._used_keys: set[bytes] = set()
@@ -113,7 +112,6 @@ class Outbox:
         if known is not None and known != offered:
             self._path(known).unlink(missing_ok=True)
         self._offered[sha256] = offered
-        self._in_use.add(sha256)
         self._unverified.discard(sha256)
         return offered
 
@@ -143,14 +141,9 @@ class Outbox:
     def remove(self, sha256: str) -> None:
         """Offer a payload no longer; nothing happens where it is not there."""
         offered = self._offered.pop(sha256, None)
-        self._in_use.discard(sha256)
         self._unverified.discard(sha256)
         if offered is not None:
             self._path(offered).unlink(missing_ok=True)
-
-    def next_round(self) -> None:
-        """Say that what was put so far may go before what will be put from now on."""
-        self._in_use.clear()
 
     def _path(self, offered: Offered) -> Path:
         return self._folder / f'{offered.sha256}.{offered.chunk_size}'
@@ -173,10 +166,9 @@ class Outbox:
         self._make_room(0)
 
     def _make_room(self, size: int) -> None:
-        """Remove the oldest until so many bytes fit, what is in use at last."""
-        oldest = sorted(self._offered, key=lambda sha256: sha256 in self._in_use)
-        while oldest and self.size + size > self._max_bytes:
-            self.remove(oldest.pop(0))
+        """Remove the oldest until so many bytes fit."""
+        while self._offered and self.size + size > self._max_bytes:
+            self.remove(next(iter(self._offered)))
 
     def _use(self, key: bytes) -> None:
         """Refuse a key that encrypted another payload: equal nonces would give both away."""

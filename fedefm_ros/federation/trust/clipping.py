@@ -21,7 +21,6 @@ stays the own, as it describes the own images.
 """
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.weights import State
 
 import torch
@@ -92,19 +91,6 @@ def privatise(state: State, base: State, clip: float, sigma: float,
         else:
             sent[key] = value
     return sent
-
-
-def held_out_refusal(own_score: float, their_score: float, margin: float) -> Refused | None:
-    """
-    Return why a peer's weights may not teach, None where they may.
-
-    :param own_score: of the own model on the own held-out data; greater is better.
-    :param margin: how much worse theirs may be; they never saw this data.
-    """
-    if their_score >= own_score - margin:  # false for NaN, too
-        return None
-    return Refused('held_out', f'scores {their_score:.3g} on the held-out data, the own model '
-                   f'{own_score:.3g}; at most {margin:.3g} less was expected')
 
 
 def distance(first: State, second: State) -> float:

@@ -126,15 +126,12 @@ class Manifest:
             raise Refused('bad_signature', f'the signature of {self.sender} does not fit: changed '
                           'on the way, or sent by somebody else with that name') from error
 
-    def check_for(self, station: str, architecture_hash: str) -> None:
-        """Raise Refused unless it is meant for a station and its network."""
-        if self.recipients and station not in self.recipients:
-            raise Refused('not_addressed', f'{self.sender} sends this to '
-                          f'{", ".join(self.recipients)}, not to {station}')
+    def check_architecture(self, architecture_hash: str) -> None:
+        """Raise Refused unless it tells of weights of a network."""
         if self.architecture_hash != architecture_hash:
-            raise Refused('wrong_architecture', f'{self.sender} sends weights of architecture '
-                          f'{self.architecture_hash[:16]}; this station has '
-                          f'{architecture_hash[:16]}')
+            raise Refused('wrong_architecture', f'{self.sender} has another task or network '
+                          f'({self.architecture_hash[:8]}, here {architecture_hash[:8]}); all '
+                          'stations must be set up alike')
 
     def to_json(self) -> str:
         """Return it as text, to be kept on disk."""

@@ -28,7 +28,6 @@ REASONS = {
     'malformed': 'not what the protocol says',
     'no_base': 'a difference to weights that are not here',
     'norm': 'too far from the own weights, or all zero',
-    'not_addressed': 'meant for other stations',
     'not_finite': 'numbers that are NaN or infinite',
     'replayed': 'announced before, and already taken',
     'stale': 'of a round that is long over',

@@ -46,8 +46,6 @@ class ReplayGuard:
             raise FedefmError(f'staleness {staleness}, remembered {remembered}; expected at least '
                               '0 and 1')
         self._path, self._staleness, self._remembered = path, staleness, remembered
-        #: sender -> nonces that were announced, oldest first
-        self._seen: dict[str, dict[bytes, None]] = {}
         #: sender -> oldest round that is accepted, and (round, nonce) of what was taken, sorted
         self._taken: dict[str, tuple[int, list[tuple[int, str]]]] = {}
         if path.exists():
@@ -67,15 +65,6 @@ class ReplayGuard:
             raise Refused('stale', f'{manifest.sender} announces round {manifest.round}; its '
                           f'rounds before {oldest} are over')
 
-    def seen(self, manifest: Manifest) -> bool:
-        """Note an announcement; return whether it was noted before since the start."""
-        nonces = self._seen.setdefault(manifest.sender, {})
-        before = manifest.nonce in nonces
-        nonces[manifest.nonce] = None
-        if len(nonces) > self._remembered:
-            del nonces[next(iter(nonces))]
-        return before
-
     def taken(self, manifest: Manifest) -> None:
         """
         Mark an announcement as consumed, for good; raises what check does, and FedefmError.
@@ -91,13 +80,6 @@ class ReplayGuard:
             oldest = max(oldest, excess[-1][0] + 1)
         self._taken[manifest.sender] = (
             oldest, [entry for entry in taken[len(excess):] if entry[0] >= oldest])
-        self._seen.get(manifest.sender, {}).pop(manifest.nonce, None)
-        self._write()
-
-    def forget(self, sender: str) -> None:
-        """Forget a sender: for a station that was set up anew and counts rounds from 0 again."""
-        self._taken.pop(sender, None)
-        self._seen.pop(sender, None)
         self._write()
 
     def _read(self) -> None:
