@@ -46,6 +46,11 @@ os.environ.pop('ROS_AUTOMATIC_DISCOVERY_RANGE', None)
 os.environ.pop('ROS_LOCALHOST_ONLY', None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that wait for processes: at the end one of them would run alone."""
+    items.sort(key=lambda item: 'system' not in item.path.parts)
+
+
 @pytest.fixture(scope='session')
 def ros_domain() -> int:
     """Return the domain of this test process; ROS_DOMAIN_ID already says so to all children."""

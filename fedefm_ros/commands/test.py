@@ -42,7 +42,7 @@ def test(
         raise FedefmError('the tests are in the source checkout only; run ./run test there')
     given = arguments or []
     parallel = [] if any(a.startswith(('-n', '--pdb')) for a in given) \
-        else ['-n', '2', '--dist', 'loadfile']
+        else ['-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder']
     os.chdir(root)
     # One thread of mathematics each: the processes share the cores.
     environment = {'OMP_NUM_THREADS': '1'} | os.environ

@@ -38,6 +38,7 @@ from fedefm_ros.station import transport_problem
 
 import numpy as np
 
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
@@ -54,6 +55,7 @@ from std_srvs.srv import SetBool
 
 _IMAGE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LAST_WORD = Duration(seconds=1)
 
 
 @dataclass
@@ -143,6 +145,8 @@ class FluoroscopyNode(StationNode):
             self.destroy_lifecycle_publisher(publisher)
         self._managed.clear()
         if self._active_publisher is not None:
+            # Its last word goes with it, if it has not arrived.
+            self._active_publisher.wait_for_all_acked(_LAST_WORD)
             self.destroy_publisher(self._active_publisher)
             self.destroy_service(self._pause_service)
             self.destroy_guard_condition(self._arrival)
@@ -254,6 +258,7 @@ class FluoroscopyNode(StationNode):
         self._recent.clear()
         response.success = True
         response.message = 'paused' if self._paused else 'running'
+        self._diagnostics.publish()  # who pauses should not see the state of before for a second
         return response
 
     def _source_status(self) -> Status:
