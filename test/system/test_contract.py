@@ -149,7 +149,7 @@ class Imitation(Node):
 
 def findings_of(defect, **options):
     with spinning(lambda context: Imitation(context, defect)):
-        return check_contract('/imitation/segmentation', frames=6, period=0.02, patience=4.0,
+        return check_contract('/imitation/segmentation', frames=6, period=0.02, patience=2.0,
                               **options)
 
 
