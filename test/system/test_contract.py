@@ -147,10 +147,9 @@ class Imitation(Node):
             self.told.publish(message)
 
 
-def findings_of(defect, **options):
+def findings_of(defect, patience=2.5):
     with spinning(lambda context: Imitation(context, defect)):
-        return check_contract('/imitation/segmentation', frames=6, period=0.02, patience=2.0,
-                              **options)
+        return check_contract('/imitation/segmentation', frames=6, period=0.02, patience=patience)
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +158,7 @@ def local(monkeypatch):
 
 
 def test_an_imitation_without_a_defect_passes():
-    findings = findings_of('none')
+    findings = findings_of('none', patience=30.0)
     assert not findings, '\n'.join(map(str, findings))
 
 
