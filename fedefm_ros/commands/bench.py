@@ -14,6 +14,7 @@
 
 """Measure the budgets: latency, transport, EMD and more, as ratios within one run."""
 
+from fedefm_ros.commands import bench_console
 from fedefm_ros.commands import bench_emd
 from fedefm_ros.commands import bench_latency
 from fedefm_ros.commands import bench_preemption
@@ -23,6 +24,7 @@ from fedefm_ros.commands import bench_transport
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.command('console')(bench_console.console)
 app.command('emd')(bench_emd.bench_emd)
 app.command('latency')(bench_latency.latency)
 app.command('preemption')(bench_preemption.preemption)

@@ -14,6 +14,9 @@
 
 """`bench latency`: from an image's publication to its mask in another process."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 import json
 import os
 from pathlib import Path
@@ -57,7 +60,7 @@ def latency(
         for repeat in range(repeats):
             for size in chosen:
                 bare, paced = _bare(engine, rate)
-                run = _one_run(size, rate, int(seconds * rate), model, runtime, threads)
+                run = one_run(size, rate, int(seconds * rate), model, runtime, threads)
                 more, more_paced = _bare(engine, rate)
                 runs[size].append({**run, 'bare': bare + more, 'paced': paced + more_paced})
                 advance(repeat * len(chosen) + chosen.index(size) + 1,
@@ -101,7 +104,14 @@ def _row(size, rate, runs):
         'out_of_order': sum(run['out_of_order'] for run in runs)}
 
 
-def _one_run(size, rate, frames, model, runtime, threads):
+def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threads: int,
+            beside: Callable[[Processes], AbstractContextManager] | None = None) -> dict:
+    """
+    Publish frames to a segmentation node in namespace `bench`, and take its masks.
+
+    :param beside: what else is to run while the frames come; is entered before the first one.
+    :returns: published, skipped, out_of_order; latencies and instrument_latencies in seconds.
+    """
     from fedefm_ros.nodes.bring_up import ACTIVE
     from fedefm_ros.nodes.bring_up import LifecycleClient
     from fedefm_ros.nodes.monitor import StationMonitor
@@ -118,13 +128,14 @@ def _one_run(size, rate, frames, model, runtime, threads):
         processes.start('segmentation', command(SEGMENTATION, namespace='bench', parameters={
             'model': model, 'runtime': runtime, 'threads': threads}))
         LifecycleClient(monitor, '/bench/segmentation', processes.check).bring_to(ACTIVE)
-        publisher = processes.start('publisher', [
-            sys.executable, '-m', 'fedefm_ros.nodes.pattern_source', '--size', str(size),
-            '--rate', str(rate), '--frames', str(frames),
-            '--topic', '/bench/fluoroscopy/image_raw'])
-        publisher.wait(frames / rate + 60.0)
-        if publisher.returncode:
-            raise FedefmError(f'the publisher failed:\n{processes.tail("publisher")}')
+        with beside(processes) if beside else nullcontext():
+            publisher = processes.start('publisher', [
+                sys.executable, '-m', 'fedefm_ros.nodes.pattern_source', '--size', str(size),
+                '--rate', str(rate), '--frames', str(frames),
+                '--topic', '/bench/fluoroscopy/image_raw'])
+            publisher.wait(frames / rate + 60.0)
+            if publisher.returncode:
+                raise FedefmError(f'the publisher failed:\n{processes.tail("publisher")}')
         published = json.loads(processes.tail('publisher', 1))['published']
         processes.forget('publisher')
         tally = monitor.tally

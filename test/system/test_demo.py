@@ -85,3 +85,13 @@ def test_bench_transport_counts_what_arrives(tmp_path):
     rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
     assert [row['qos'] for row in rows] == ['best effort', 'reliable']
     assert all(row['received'] == row['published'] == 30 for row in rows)
+
+
+@pytest.mark.slow
+def test_bench_console_shows_the_pictures_in_a_browser(tmp_path):
+    run = fedefm('bench', 'console', '--rate', 5, '--seconds', 3, '--repeats', 1,
+                 '--json', tmp_path / 'bench.json')
+    assert run.returncode == 0, run.stderr + run.stdout
+    figures = json.loads((tmp_path / 'bench.json').read_text())
+    assert figures['with']['frames_published'] == figures['without']['frames_published'] == 15
+    assert 0 < figures['pictures_shown'][0] <= 15 and figures['ratio_p99'] > 0

@@ -1,0 +1,87 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`bench coordination`: what a round of a federation costs beside its training."""
+
+import os
+from pathlib import Path
+import tempfile
+import time
+from typing import Annotated
+
+from fedefm_ros.commands import output
+from fedefm_ros.commands.federate import make_keys
+from fedefm_ros.commands.processes import Processes
+
+import typer
+
+#: Nothing is trained, and what is scored is one small image.
+_IDLE = {'task': 'segmentation', 'images': 1, 'held_out': 1, 'batch': 1, 'image_size': 32,
+         'local_steps': 0, 'stop_steps': 0, 'home_steps': 0, 'interval': 0.0, 'idle_after': 0.0,
+         'peer_margin': 1.0, 'gate_margin': 1.0, 'deadline': 120.0, 'data': 'simulator:human'}
+
+
+def coordination(
+    stations: Annotated[int, typer.Option(min=2, max=16, help='How many.')] = 4,
+    rounds: Annotated[int, typer.Option(min=2, help='Rounds; the first is not counted.')] = 6,
+    model: output.ModelOption = 'realtime',
+    codec: Annotated[str, typer.Option(help='How weights are sent.')] = 'safetensors',
+    json_file: output.JsonOption = None,
+):
+    """
+    Measure rounds of real stations that train nothing: trips, transfers, checks, mixing, gate.
+
+    Every model travels, sealed and signed, as in any round; each is checked, written and scored.
+    """
+    from fedefm_ros import station
+    from fedefm_ros.nodes.bring_up import ACTIVE
+    from fedefm_ros.nodes.bring_up import LifecycleClient
+    from fedefm_ros.nodes.federation_monitor import FederationMonitor
+    from fedefm_ros.nodes.session import spinning
+
+    os.environ.update(station.dds_environment())
+    names = [f'bench_{chr(ord("a") + k)}' for k in range(stations)]
+    with tempfile.TemporaryDirectory() as folder, Processes(Path(folder) / 'logs') as processes, \
+            spinning(lambda context: FederationMonitor(names, context=context)) as monitor:
+        make_keys(Path(folder), names)
+        for name in names:
+            processes.start(name, station.command(station.FEDERATION, namespace=name, parameters={
+                **_IDLE, 'model': model, 'codec': codec, 'stations': ','.join(names),
+                'rounds': rounds, 'keys': f'{folder}/keys/{name}',
+                'state': f'{folder}/state/{name}'}))
+        for name in names:
+            LifecycleClient(monitor, f'/{name}/federation', processes.check).bring_to(ACTIVE)
+        ends = {}
+
+        def slowest() -> int:
+            done = min((monitor.statuses[name].round for name in names
+                        if name in monitor.statuses), default=0) \
+                if len(monitor.statuses) == stations else 0
+            ends.setdefault(done, time.monotonic())
+            return done
+        with output.progress('rounds', rounds) as advance:
+            for number in range(1, rounds + 1):
+                processes.wait_for(lambda number=number: slowest() >= number, 300.0,
+                                   f'round {number} did not end')
+                advance(number)
+        total = sum(monitor.statuses[name].bytes_sent for name in names)
+        refused = sum(monitor.statuses[name].refused for name in names)
+    first = min(done for done in ends if done > 0)
+    seconds = (ends[rounds] - ends[first]) / (rounds - first) if rounds > first else float('nan')
+    output.table(f'{stations} stations, {rounds} rounds without training', ['measure', 'value'], [
+        ['seconds a round', seconds], ['MB sent a round', total / rounds / 1e6],
+        ['refused', refused]])
+    output.write_json({'stations': stations, 'rounds': rounds, 'seconds_per_round': seconds,
+                       'megabytes_per_round': total / rounds / 1e6, 'refused': refused},
+                      json_file)
