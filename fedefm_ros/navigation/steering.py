@@ -98,7 +98,7 @@ class Steering:
         self._turned = 0.0
         self._turn = 1.0
         self._behind = False
-        self._at = None
+        self._at = self._tip = None
         self._misses = 0
         self._farthest = 0
         self._back_until = self._on_until = -np.inf
@@ -163,11 +163,14 @@ class Steering:
         """
         Return the sample of the way that the tip is at.
 
-        Near to where it was before: beside a wrong branch runs a part of the way that is not due.
+        Near to where it was before, by how far it moved since: beside a wrong branch runs a part
+        of the way that is not due, and a tip in that branch must not count as being there.
         """
         low, high = 0, len(self.way)
         if self._at is not None:
-            low, high = max(0, self._at - 25), self._at + 26
+            reach = min(25, 4 + int(2.0 * np.linalg.norm(tip - self._tip)))
+            low, high = max(0, self._at - reach), self._at + reach + 1
+        self._tip = tip
         self._at = low + int(np.argmin(((self.way[low:high] - tip) ** 2).sum(axis=1)))
         return self._at
 
@@ -176,6 +179,8 @@ class Steering:
         if at > self._farthest + self.parameters.look_ahead_px:
             self._farthest, self._misses = at, 0
         self._misses += 1
+        # What was good enough led here.
+        self._turned = 0.0
 
     def _draw_back(self, now):
         """Begin to draw back, turning the other way than last time."""
