@@ -19,45 +19,37 @@ Replay a bag with `ros2 bag play` into a segmentation that lives in the bag's ti
 """
 
 from fedefm_ros import station
-from fedefm_ros.paths import PACKAGE
+from fedefm_ros.nodes import launching
 
+from launch import LaunchContext
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import EmitEvent
 from launch.actions import ExecuteProcess
+from launch.actions import OpaqueFunction
 from launch.actions import RegisterEventHandler
 from launch.actions import SetEnvironmentVariable
+from launch.actions import SetLaunchConfiguration
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PythonExpression
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
-from launch_ros.parameter_descriptions import ParameterValue
+
+FORWARDED = {'segmentation': ('model', 'runtime', 'threads')}
+#: What the station's launch file leaves to the caller.
+FIXED = {'use_sim_time': 'true', 'autostart': 'true', 'respawn': 'false'}
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, then start the segmentation and, once it is active, the bag."""
-    segmentation = LifecycleNode(
-        package=PACKAGE, executable=station.SEGMENTATION.executable,
-        name=station.SEGMENTATION.name, namespace=LaunchConfiguration('namespace'),
-        parameters=[str(station.SEGMENTATION.parameter_file), {
-            'use_sim_time': True,
-            'model': ParameterValue(LaunchConfiguration('model'), value_type=str)}],
-        autostart=True, output='screen', sigterm_timeout='10')
-    play = ExecuteProcess(
-        cmd=['ros2', 'bag', 'play', LaunchConfiguration('bag'), '--clock',
-             '--rate', LaunchConfiguration('rate'),
-             '--start-offset', LaunchConfiguration('start'),
-             '--disable-keyboard-controls',
-             '--topics', LaunchConfiguration('image_topic'),
-             '--remap', [LaunchConfiguration('image_topic'), ':=/',
-                         LaunchConfiguration('namespace'), '/fluoroscopy/image_raw'],
-             PythonExpression(["'--loop' if '", LaunchConfiguration('loop'),
-                               "' == 'true' else '--read-ahead-queue-size=1000'"])],
-        output='screen')
+    given = set()
     return LaunchDescription([
+        # Before the declarations: only what was asked for goes on top of the parameter files.
+        OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
         DeclareLaunchArgument('bag', description='Folder or file of the bag.'),
         DeclareLaunchArgument(
             'namespace', default_value='station',
@@ -65,24 +57,57 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'image_topic', default_value='/station/fluoroscopy/image_raw',
             description="The bag's images; they are published as the station's."),
-        DeclareLaunchArgument('rate', default_value='1.0', description='Times the recorded pace.'),
+        DeclareLaunchArgument(
+            'rate', default_value='1.0', description='Times the recorded pace.'),
         DeclareLaunchArgument(
             'start', default_value='0.0',
             description='Begin so many seconds after the beginning.'),
         DeclareLaunchArgument(
             'loop', default_value='false', choices=['true', 'false'],
             description='Start anew at the end.'),
-        DeclareLaunchArgument(
-            'model', default_value='realtime',
-            description='A .safetensors file or the name of a shipped model.'),
+        *launching.forwarded_arguments(FORWARDED),
+        *(argument for argument in launching.common_arguments() if argument.name not in FIXED),
         DeclareLaunchArgument(
             'shutdown', default_value='true', choices=['true', 'false'],
             description='End the segmentation with the bag.'),
+        *(SetLaunchConfiguration(*item) for item in FIXED.items()),
         *(SetEnvironmentVariable(*item) for item in station.dds_environment().items()),
+        OpaqueFunction(function=_start, args=[given]),
+    ])
+
+
+def _start(context: LaunchContext, given: set[str]) -> list:
+    """Return the segmentation and what plays the bag as soon as it is active."""
+    actions = launching.start(context, (station.SEGMENTATION,), FORWARDED, given)
+    segmentation = next(each for each in actions if isinstance(each, LifecycleNode))
+    play = _play()
+    return [
         RegisterEventHandler(OnStateTransition(
             target_lifecycle_node=segmentation, goal_state='active', entities=[play])),
         RegisterEventHandler(
             OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown())]),
             condition=IfCondition(LaunchConfiguration('shutdown'))),
-        segmentation,
-    ])
+        RegisterEventHandler(OnProcessExit(target_action=segmentation, on_exit=_end)),
+        *actions]
+
+
+def _end(event: ProcessExited, context: LaunchContext) -> EmitEvent | None:
+    """End the rest with the segmentation, unless all is ending already."""
+    if context.is_shutdown:
+        return None
+    return EmitEvent(event=Shutdown(reason='the segmentation has ended'))
+
+
+def _play() -> ExecuteProcess:
+    image = LaunchConfiguration('image_topic')
+    return ExecuteProcess(
+        cmd=['ros2', 'bag', 'play', LaunchConfiguration('bag'), '--clock',
+             '--rate', LaunchConfiguration('rate'),
+             '--start-offset', LaunchConfiguration('start'),
+             '--disable-keyboard-controls', '--topics', image,
+             '--remap', [image, ':=/', LaunchConfiguration('namespace'),
+                         '/fluoroscopy/image_raw'],
+             # Its own default where nothing else is to be said: an empty word would be one more.
+             PythonExpression(["'--loop' if '", LaunchConfiguration('loop'),
+                               "' == 'true' else '--read-ahead-queue-size=1000'"])],
+        output='screen')

@@ -146,7 +146,8 @@ class VideoOutput:
         """Write a frame."""
         grey = to_8_bit(item.image)
         picture = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) if item.mask is None else \
-            draw_overlay(grey, item.mask, item.instruments or (), '')[..., ::-1]
+            cv2.cvtColor(draw_overlay(grey, item.mask, item.instruments or (), ''),
+                         cv2.COLOR_RGB2BGR)
         # The codec wants even sides of 16 or more.
         height, width = (max(16, side + side % 2) for side in grey.shape)
         if self._writer is None:
@@ -159,7 +160,7 @@ class VideoOutput:
             raise FedefmError(f'frame {self._frames} is {width} x {height}, the first was '
                               f'{self._size[0]} x {self._size[1]}; a video has one size')
         self._writer.write(cv2.copyMakeBorder(
-            np.ascontiguousarray(picture), 0, height - grey.shape[0], 0, width - grey.shape[1],
+            picture, 0, height - grey.shape[0], 0, width - grey.shape[1],
             cv2.BORDER_REPLICATE))
         self._frames += 1
 

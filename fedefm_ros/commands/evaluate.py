@@ -44,6 +44,8 @@ def evaluate(
     masks: Annotated[list[Path] | None, typer.Option(
         help='Score masks made before: a folder of `segment`, or a bag with masks.')] = None,
     runtime: output.RuntimeOption = 'auto',
+    precision: Annotated[str, typer.Option(
+        help='auto (as the node, by a measurement), f32 or bf16.')] = 'auto',
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
     part: Annotated[str, typer.Option(help='Of a data set that has parts.')] = 'test',
     out: Annotated[Path | None, typer.Option(
@@ -72,7 +74,7 @@ def evaluate(
     with ExitStack() as stack:
         cases = open_cases(source, against, frames, part)
         stack.callback(cases.close)
-        contestants = _contestants(source, cases, model, recorded, masks or [], runtime)
+        contestants = _contestants(source, cases, model, recorded, masks or [], runtime, precision)
         for each in contestants:
             stack.callback(each.close)
         folder = Folder(out, [each.name for each in contestants], cases.rate, video) \
@@ -104,14 +106,14 @@ def evaluate(
     output.write_json(figures, json_file)
 
 
-def _contestants(source, cases, models, recorded, masks, runtime):
+def _contestants(source, cases, models, recorded, masks, runtime, precision):
     from fedefm_ros.evaluation.contestants import BagContestant
     from fedefm_ros.evaluation.contestants import EngineContestant
     from fedefm_ros.evaluation.contestants import FolderContestant
     from fedefm_ros.imaging.bag_files import is_bag
     if not models and not recorded and not masks:
         models = [_MODEL]
-    found = [EngineContestant(name, runtime) for name in models or ()]
+    found = [EngineContestant(name, runtime, precision) for name in models or ()]
     bags = [(Path(source), 'recorded')] if recorded else []
     if recorded and cases.bag is None:
         raise FedefmError(f'{source} is no bag: --recorded scores the masks in a bag')

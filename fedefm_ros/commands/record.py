@@ -81,6 +81,9 @@ def record(
     output.table(f'{out}', ['topic', 'messages', 'dropped', 'lost on the way'], [
         [name, *summary['topics'][name].values()] for name in sorted(summary['topics'])])
     output.write_json(summary, json_file)
+    if summary['dropped']:
+        output.say(f'{summary["dropped"]} messages were dropped: the disk is slower than the '
+                   f'topics, and more than {queue:g} MiB had to wait for it (--queue)')
     if failure:
         raise failure
     if not summary['messages']:

@@ -28,6 +28,8 @@ from fedefm_ros.evaluation.timing import milliseconds
 import typer
 
 _IMAGE = 'fluoroscopy/image_raw'
+#: Seconds to look for readers without lock-step, where there may be none.
+_ALONE = 2.0
 _SHARED = ('/clock', '/rosout', '/parameter_events')
 
 
@@ -47,6 +49,9 @@ def replay(
         'of the last one came.')] = False,
     patience: Annotated[float, typer.Option(
         min=0.1, help='Seconds that lock-step waits for a mask; then it counts as missed.')] = 2.0,
+    wait: Annotated[float, typer.Option(
+        min=0.1, help='Seconds to wait at most until all readers are connected; in lock-step a '
+        'segmentation has to be one.')] = 30.0,
     topic: Annotated[str, typer.Option(help='The images; by default found.')] = '',
     topics: Annotated[str, typer.Option(
         help='Publish these only: names with commas between.')] = '',
@@ -83,7 +88,7 @@ def replay(
         begin, end = time_span(reader, start, duration or math.inf)
         plan = Plan(image, names, begin, end, rate, loop, pause,
                     (mask or _mask_of(names[image])) if lock_step else '', patience)
-        summary = _play(reader, plan)
+        summary = _play(reader, plan, wait)
     output.table(f'{bag}', ['measure', 'value'], [
         ['frames', summary['frames']], ['messages', summary['messages']],
         ['seconds', summary['seconds']],
@@ -91,7 +96,7 @@ def replay(
     output.write_json(summary, json_file)
 
 
-def _play(reader, plan):
+def _play(reader, plan, patience):
     from fedefm_ros.nodes.replay import Player
     from fedefm_ros.nodes.session import named
     from fedefm_ros.nodes.session import spinning
@@ -100,7 +105,7 @@ def _play(reader, plan):
         player = Player(node, reader, plan)
         for name, reason in player.left_out.items():
             output.say(f'{name} is left out: {reason}')
-        if not player.wait_for_readers(30.0 if plan.mask else 1.0):
+        if not player.wait_for_readers(patience, math.inf if plan.mask else _ALONE):
             if plan.mask:
                 raise FedefmError(
                     f'nobody reads {plan.names[plan.image]} and answers on {plan.mask}: start and '

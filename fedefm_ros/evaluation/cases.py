@@ -26,6 +26,7 @@ from fedefm_ros.evaluation.truth import bag_truth
 from fedefm_ros.evaluation.truth import open_truth
 from fedefm_ros.evaluation.truth import Truth
 from fedefm_ros.imaging.bag import BagSource
+from fedefm_ros.imaging.bag_topics import pixel_spacing_mm
 from fedefm_ros.imaging.folder import ImageSource
 from fedefm_ros.imaging.folder import visible_files
 from fedefm_ros.imaging.source import DEFAULT_RATE
@@ -153,8 +154,9 @@ def _sequence(opened, path: Path, truth: Truth | None) -> Iterator[Case]:
     if isinstance(opened, ImageSource):
         names = _image_names(path) if path.is_dir() else [path.name]
     spacing = opened.carm.patient_spacing_mm
-    stamped = opened.stamped() if isinstance(opened, BagSource) else \
-        ((None, frame) for frame in opened)
+    stamped = ((None, frame) for frame in opened)
+    if isinstance(opened, BagSource):
+        spacing, stamped = pixel_spacing_mm(path), opened.stamped()
     for stamp, frame in stamped:
         name = names[frame.index] if names else ''
         case = Case(f'{name or f"{opened.name}#{frame.index}"}', frame.image, None, None,

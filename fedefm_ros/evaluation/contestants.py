@@ -71,9 +71,9 @@ class Contestant(Protocol):
 class EngineContestant:
     """A model on the engine that the node runs, with what the node remembers of the last frame."""
 
-    def __init__(self, model: str, runtime: str):
+    def __init__(self, model: str, runtime: str, precision: str = 'auto'):
         """Load the model."""
-        self._engine = SegmentationEngine.open(model, runtime=runtime)
+        self._engine = SegmentationEngine.open(model, runtime=runtime, precision=precision)
         info = self._engine.info
         self.name = Path(model).stem
         self.facts = {'model': model, 'model_id': info.model_id, 'runtime': info.runtime,

@@ -20,6 +20,7 @@ that is found one pixel too thick has a Dice of 0.8 and a centreline that is rig
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 
@@ -51,12 +52,24 @@ def confusion(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     :param found: (H, W) uint8 labels.
     :param truth: (H, W) uint8 labels.
     """
-    # Instruments cover few pixels: counting only those is many times cheaper than counting all.
-    covered = np.flatnonzero(found.ravel() | truth.ravel())
-    codes = truth.ravel()[covered].astype(np.intp) * _CLASSES + found.ravel()[covered]
+    size = truth.size
+    found, truth = cropped(found, truth)
+    codes = (truth * np.uint8(_CLASSES) + found).ravel()
     counts = np.bincount(codes, minlength=_CLASSES ** 2).reshape(_CLASSES, _CLASSES)
-    counts[0, 0] = truth.size - len(covered)
+    counts[0, 0] += size - truth.size
     return counts
+
+
+def cropped(found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return the part of two masks, (H, W) uint8, outside of which both are empty.
+
+    Instruments cover little of an image: all measures of masks say the same of this part, and
+    cost a fraction. Views, of no pixels where both are empty.
+    """
+    left, top, width, height = cv2.boundingRect(cv2.bitwise_or(found, truth))
+    part = slice(top, top + height), slice(left, left + width)
+    return found[part], truth[part]
 
 
 def dice(both: float, found: float, truth: float) -> float:
@@ -100,52 +113,52 @@ def hausdorff_95(found: np.ndarray, truth: np.ndarray) -> float:
     a, b = _outline(found), _outline(truth)
     if not len(a) or not len(b):
         return float('inf') if len(a) or len(b) else float('nan')
-    return max(float(np.percentile(cKDTree(one).query(other)[0], 95))
+    return max(float(np.percentile(_tree(one).query(other)[0], 95))
                for one, other in ((a, b), (b, a)))
 
 
-def centerline_hits(found: Sequence[Instrument], truth: Sequence[Instrument],
-                    tolerance_px: float = 3.0) -> tuple[int, int, int, int]:
-    """
-    Return how many centreline points lie near the other side's centrelines, of any kind.
+@dataclass(frozen=True)
+class LineMatch:
+    """The centrelines of two sides as points 1 pixel apart, each with the other side's nearest."""
 
-    :returns: found points that are near truth, all found points, truth points that are near
-        something found, all truth points. Points are resampled at 1 pixel.
-    """
-    to_truth, to_found = centerline_distances(found, truth)
-    return (int((to_truth <= tolerance_px).sum()), len(to_truth),
-            int((to_found <= tolerance_px).sum()), len(to_found))
+    to_truth: np.ndarray
+    """(N,) of each found point the distance to the truth in pixels; infinite where none is."""
+    to_found: np.ndarray
+    """(M,) of each true point the distance to what was found."""
+    of_found: np.ndarray
+    """(N,) int: the number of the found instrument that a point belongs to."""
+    same_kind: np.ndarray
+    """(M,) bool: the found point that is nearest to a true one is of its kind."""
+
+    def hits(self, tolerance_px: float = 3.0) -> tuple[int, int, int, int]:
+        """Return found points near the truth, found points, true points found, true points."""
+        return (int((self.to_truth <= tolerance_px).sum()), len(self.to_truth),
+                int((self.to_found <= tolerance_px).sum()), len(self.to_found))
+
+    def class_hits(self, tolerance_px: float = 3.0) -> tuple[int, int]:
+        """Return how many true points are found with the right kind, of those found."""
+        near = self.to_found <= tolerance_px
+        return int((self.same_kind & near).sum()), int(near.sum())
+
+    def false_instruments(self, tolerance_px: float = 5.0) -> int:
+        """Return how many found instruments lie with less than half of their length on a true."""
+        points = np.bincount(self.of_found)
+        near = np.bincount(self.of_found, self.to_truth <= tolerance_px)
+        return int((near < 0.5 * points).sum())
 
 
-def centerline_distances(found: Sequence[Instrument],
-                         truth: Sequence[Instrument]) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Return the distance of each centreline point to the other side's nearest, of any kind.
-
-    :returns: of the found points to the truth, and of the truth to what was found, in pixels;
-        infinite where the other side has none. Points are resampled at 1 pixel.
-    """
-    a, b = _points(found), _points(truth)
-    if not len(a) or not len(b):
-        return np.full(len(a), np.inf), np.full(len(b), np.inf)
-    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
-
-
-def class_hits(found: Sequence[Instrument], truth: Sequence[Instrument],
-               tolerance_px: float = 3.0) -> tuple[int, int]:
-    """Return how many truth centreline points are found with the right kind, of those found."""
-    right = near = 0
-    a = _points(found)
-    if not len(a):
-        return 0, 0
-    kinds = np.concatenate([np.full(len(_dense(i.centerline)), i.kind) for i in found])
-    tree = cKDTree(a)
-    for instrument in truth:
-        distance, index = tree.query(_dense(instrument.centerline))
-        hit = distance <= tolerance_px
-        near += int(hit.sum())
-        right += int((kinds[index[hit]] == instrument.kind).sum())
-    return right, near
+def match_lines(found: Sequence[Instrument], truth: Sequence[Instrument]) -> LineMatch:
+    """Return how the centrelines of two sides, of any kind, lie to each other."""
+    a, b = (_points(side) for side in (found, truth))
+    of_a, of_b = (np.repeat(np.arange(len(each)), [len(points) for points in each])
+                  if each else np.empty(0, int) for each in (a, b))
+    if not a or not b:
+        return LineMatch(np.full(len(of_a), np.inf), np.full(len(of_b), np.inf), of_a,
+                         np.zeros(len(of_b), bool))
+    a, b = np.concatenate(a), np.concatenate(b)
+    to_found, nearest = _tree(a).query(b)
+    kinds_a, kinds_b = (np.array([each.kind for each in side]) for side in (found, truth))
+    return LineMatch(_tree(b).query(a)[0], to_found, of_a, kinds_a[of_a[nearest]] == kinds_b[of_b])
 
 
 def tip_errors(found: Sequence[Instrument], truth: Sequence[Instrument]) -> list[float]:
@@ -168,17 +181,6 @@ def tip_errors(found: Sequence[Instrument], truth: Sequence[Instrument]) -> list
     return errors
 
 
-def false_instruments(found: Sequence[Instrument], truth: Sequence[Instrument],
-                      tolerance_px: float = 5.0) -> int:
-    """Return how many found instruments lie with less than half of their length on any true."""
-    b = _points(truth)
-    if not len(b):
-        return len(found)
-    tree = cKDTree(b)
-    return sum(bool((tree.query(_dense(i.centerline))[0] <= tolerance_px).mean() < 0.5)
-               for i in found)
-
-
 def _skeleton_pixels(mask):
     """Return rows and columns of the skeleton (Zhang and Suen's thinning)."""
     from skimage.morphology import skeletonize  # slow to import, and not needed by all
@@ -190,23 +192,27 @@ def _skeleton_pixels(mask):
 
 def _outline(mask):
     """Return (N, 2) the pixels of a mask that have a side to the outside or to the border."""
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if not width:
+    if not mask.any():
         return np.empty((0, 2))
-    part = np.ascontiguousarray(mask[top:top + height, left:left + width]).view(np.uint8)
-    inside = cv2.erode(part, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
+    pixels = np.ascontiguousarray(mask).view(np.uint8)
+    inside = cv2.erode(pixels, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
                        borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.argwhere(part > inside) + (top, left)
+    return cv2.findNonZero(cv2.subtract(pixels, inside)).reshape(-1, 2).astype(float)
+
+
+def _tree(points):
+    # Not balanced: made in a fraction of the time, and as exact.
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)
 
 
 def _dense(centerline):
-    lengths = np.linalg.norm(np.diff(centerline, axis=0), axis=1)
+    steps = np.diff(centerline, axis=0)
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
     arc = np.concatenate([[0.0], np.cumsum(lengths)])
     at = np.arange(0.0, arc[-1] + 0.5)
     return np.stack([np.interp(at, arc, centerline[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def _points(instruments):
-    if not instruments:
-        return np.empty((0, 2))
-    return np.concatenate([_dense(instrument.centerline) for instrument in instruments])
+    """Return the centrelines, (N, 2) each, with a point every pixel."""
+    return [_dense(instrument.centerline) for instrument in instruments]

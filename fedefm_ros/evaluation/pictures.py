@@ -127,7 +127,7 @@ class Video:
                 str(self.path), cv2.VideoWriter_fourcc(*'mp4v'), self._rate, picture.shape[1::-1])
             if not self._writer.isOpened():
                 raise FedefmError(f'{self.path} cannot be written as MPEG-4 video')
-        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         self._frames += 1
 
     def close(self) -> Path | None:

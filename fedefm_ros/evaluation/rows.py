@@ -57,6 +57,7 @@ def confusion_row(counts: np.ndarray) -> dict[str, float]:
 def shape_row(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Return clDice and HD95 by class, and clDice of both classes together."""
     row = {}
+    found, truth = metrics.cropped(found, truth)
     for label, name in _CLASSES:
         a, b = found == label, truth == label
         row |= {f'{name}_cldice': metrics.cl_dice(a, b),
@@ -66,17 +67,18 @@ def shape_row(found: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def line_row(found: Sequence[Instrument], truth: Sequence[Instrument]) -> dict[str, float]:
     """Return the figures of one frame's instruments, but for the tips."""
-    to_truth, to_found = metrics.centerline_distances(found, truth)
-    right, near = metrics.class_hits(found, truth)
-    row = {'line_found': float(len(to_truth)), 'line_truth': float(len(to_found)),
+    match = metrics.match_lines(found, truth)
+    right, near = match.class_hits()
+    distances = np.concatenate([match.to_truth, match.to_found])
+    row = {'line_found': float(len(match.to_truth)), 'line_truth': float(len(match.to_found)),
            'line_right': float(right), 'line_near': float(near),
-           'line_distance_px': float(np.median(np.concatenate([to_truth, to_found])))
-           if len(to_truth) + len(to_found) else _NAN,
+           'line_distance_px': float(np.median(distances)) if len(distances) else _NAN,
            'instruments': float(len(found)), 'true_instruments': float(len(truth)),
-           'false_instruments': float(metrics.false_instruments(found, truth))}
+           'false_instruments': float(match.false_instruments())}
     for tolerance in TOLERANCES:
-        row[f'line_precise_{tolerance}px'] = float((to_truth <= tolerance).sum())
-        row[f'line_recalled_{tolerance}px'] = float((to_found <= tolerance).sum())
+        precise, _, recalled, _ = match.hits(tolerance)
+        row[f'line_precise_{tolerance}px'] = float(precise)
+        row[f'line_recalled_{tolerance}px'] = float(recalled)
     return row
 
 

@@ -16,6 +16,8 @@
 
 from collections.abc import Sequence
 
+import cv2
+
 from fedefm_ros import labels
 from fedefm_ros.segmentation.instrument import Instrument
 
@@ -65,13 +67,14 @@ class Steadiness:
             values['count_change'] = float(self._count != len(instruments))
         if self._masks:
             last = self._masks[-1]
-            union = np.count_nonzero(last | mask)
+            union = cv2.countNonZero(cv2.max(last, mask))
             if union:
-                values['temporal_iou'] = np.count_nonzero((last > 0) & (mask > 0)) / union
+                values['temporal_iou'] = cv2.countNonZero(cv2.min(last, mask)) / union
         if len(self._masks) == 2:
             first, middle = self._masks
-            values['flicker_px'] = float(np.count_nonzero((first == mask) & (middle != mask)))
-            values['flicker_of_px'] = sum(np.count_nonzero(m)
+            values['flicker_px'] = float(cv2.countNonZero(cv2.bitwise_and(
+                cv2.compare(first, mask, cv2.CMP_EQ), cv2.compare(middle, mask, cv2.CMP_NE))))
+            values['flicker_of_px'] = sum(cv2.countNonZero(m)
                                           for m in (first, middle, mask)) / 3.0
             for kind, tip in tips.items():
                 if all(kind in before for before in self._tips):

@@ -19,11 +19,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
+import math
 from pathlib import Path
 from typing import Any
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.bag_reader import open_bag
+from fedefm_ros.imaging.bag_types import INSTRUMENTS
 from fedefm_ros.imaging.messages import compressed_to_array
 from fedefm_ros.imaging.messages import image_to_array
 from fedefm_ros.imaging.source import ClosingSource
@@ -114,6 +117,24 @@ def topic_ending(path: Path, *endings: str) -> str | None:
     with open_bag(path) as reader:
         return next((name for ending in endings for name in sorted(reader.topics)
                      if f'/{name}'.endswith(f'/{ending}')), None)
+
+
+def pixel_spacing_mm(path: Path) -> tuple[float, float] | None:
+    """
+    Return the pixel pitch at the patient (row, column), None where the bag does not tell.
+
+    What a station's instruments were measured with; a camera_info alone does not tell it.
+    """
+    with open_bag(path) as reader:
+        for name, info in sorted(reader.topics.items()):
+            if info.topic.msgtype != INSTRUMENTS:
+                continue
+            for stored in islice(reader.messages([name]), 1):
+                message = reader.decode(stored)
+                found = float(message.pixel_spacing_y_mm), float(message.pixel_spacing_x_mm)
+                if all(math.isfinite(each) and each > 0 for each in found):
+                    return found
+    return None
 
 
 def recording_times(path: Path, topic: str) -> dict[int, int]:

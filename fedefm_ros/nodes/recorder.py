@@ -44,6 +44,8 @@ STATION_TOPICS = (
 
 #: Seconds between looks at which topics there are.
 _LOOK_PERIOD = 0.1
+#: Seconds between two warnings about drops.
+_WARN_PERIOD = 5.0
 
 
 @dataclass(frozen=True)
@@ -170,13 +172,21 @@ class Recorder:
         with self._wake:
             if self._closing or self.failure:
                 return
-            if len(data) > self._room:
+            if full := len(data) > self._room:
                 self.dropped[name] += 1
-                return
-            self._room -= len(data)
-            self.fullest = max(self.fullest, 1.0 - self._room / self._queue_bytes)
-            self._queue.append((name, now, data))
-            self._wake.notify()
+            else:
+                self._put(name, now, data)
+        if full:
+            self._node.get_logger().warning(
+                f'a message of {name} was dropped: the disk is too slow, what waits for it fills '
+                f'the queue of {self._queue_bytes / 2**20:.0f} MiB; {self.dropped.total()} '
+                'dropped so far', throttle_duration_sec=_WARN_PERIOD)
+
+    def _put(self, name, now, data):
+        self._room -= len(data)
+        self.fullest = max(self.fullest, 1.0 - self._room / self._queue_bytes)
+        self._queue.append((name, now, data))
+        self._wake.notify()
 
     def _write_all(self):
         """Write until the end; runs in the thread."""

@@ -46,6 +46,8 @@ _CLOCK_PERIOD = 0.025
 _DEPTH = 30
 #: Seconds for discovery to tell who else publishes.
 _DISCOVERY = 1.0
+#: Discovery tells of readers one by one, and they learn of the publishers a little later.
+_SETTLED = 1.0
 #: For the last messages to arrive before the publishers are gone.
 _DELIVERY = Duration(seconds=2)
 #: What a station's nodes say themselves while they run.
@@ -111,20 +113,42 @@ class Player:
         """Return how many frames have been published."""
         return self.published[self._plan.image]
 
-    def wait_for_readers(self, patience: float) -> bool:
-        """Wait until somebody reads the frames (lock-step: and makes masks); return whether."""
-        image = self._publishers[self._plan.image]
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            answers = not self._plan.mask or self._node.count_publishers(self._plan.mask)
-            # All that discovery knows of, not only the first.
-            known = self._node.count_subscribers(self._plan.names[self._plan.image])
-            if 0 < known <= image.get_subscription_count() and answers:
-                # The other side may learn of this one a little later.
-                time.sleep(0.2)
+    def wait_for_readers(self, patience: float, alone: float = math.inf) -> bool:
+        """
+        Wait until all who are known to read the frames are connected; return whether.
+
+        In lock-step the node that makes the masks has to be one of them; from half of the
+        patience on somebody who reads and somebody who makes masks will do (other people's
+        chains of nodes).
+
+        :param alone: give up after so many seconds if nobody reads by then.
+        """
+        started = time.monotonic()
+        since = None
+        while (now := time.monotonic()) < started + patience:
+            if not self._connected(now < started + patience / 2):
+                since = None
+            elif since is None:
+                since = now
+            elif now - since > _SETTLED:
                 return True
+            if now > started + alone and not self._node.count_subscribers(
+                    self._plan.names[self._plan.image]):
+                return False
             time.sleep(0.05)
         return False
+
+    def _connected(self, strict):
+        readers = self._node.get_subscriptions_info_by_topic(self._plan.names[self._plan.image])
+        image = self._publishers[self._plan.image]
+        if not readers or image.get_subscription_count() < len(readers):
+            return False
+        if not self._plan.mask:
+            return True
+        makers = {(each.node_namespace, each.node_name)
+                  for each in self._node.get_publishers_info_by_topic(self._plan.mask)}
+        return bool(makers and (not strict or makers & {
+            (each.node_namespace, each.node_name) for each in readers}))
 
     def play(self, wait: Callable[[float], str]) -> None:
         """

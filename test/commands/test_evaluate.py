@@ -40,7 +40,9 @@ FRAMES = 6
 STEP = 66_000_000
 START = 5_000_000_000
 LATENCY = 20_000_000
-
+SPACING_MM = 0.2
+#: One precision: which is the fastest, and so taken by itself, differs from run to run.
+RUNTIME = ('--runtime', 'torch', '--precision', 'f32')
 
 pytestmark = pytest.mark.usefixtures('use_cache')
 
@@ -59,7 +61,8 @@ def images():
 @pytest.fixture(scope='module')
 def found(images, model):
     """Return mask and instruments that the model finds in each picture, as the node does."""
-    engine, out, previous = SegmentationEngine.open(model, runtime='torch'), [], ()
+    engine, out, previous = SegmentationEngine.open(
+        model, runtime='torch', precision='f32'), [], ()
     for image in images:
         raw = engine.infer(image)
         previous = engine.instruments(raw, previous=previous)
@@ -70,25 +73,26 @@ def found(images, model):
 
 def evaluate(tmp_path, *arguments):
     figures = tmp_path / 'figures.json'
-    done = CliRunner().invoke(app, ['evaluate', *map(str, arguments), '--runtime', 'torch',
+    done = CliRunner().invoke(app, ['evaluate', *map(str, arguments), *RUNTIME,
                                     '--resamples', '50', '--json', str(figures)])
     assert done.exit_code == 0, done.output
     return json.loads(figures.read_text()), done.output
 
 
 def refused(*arguments):
-    done = CliRunner().invoke(app, ['evaluate', *map(str, arguments), '--runtime', 'torch'])
+    done = CliRunner().invoke(app, ['evaluate', *map(str, arguments), *RUNTIME])
     assert done.exit_code == 1 and 'Traceback' not in done.output
     return ' '.join(done.output.split())
 
 
-def write_bag(path, images, answers, truth=None, skip=()):
+def write_bag(path, images, answers, truth=None, skip=(), images_too=True):
     """
     Write a session with rosbags alone.
 
     :param answers: (mask, instruments) of each image, recorded LATENCY later.
     :param truth: the same of the ground truth.
     :param skip: frames without an answer.
+    :param images_too: False leaves the images out.
     """
     store = typestore()
     make = store.types
@@ -107,7 +111,7 @@ def write_bag(path, images, answers, truth=None, skip=()):
 
     def instruments(index, entries):
         return make['fedefm_ros/msg/InstrumentArray'](
-            header(index), 256, 256, 0.2, 0.2,
+            header(index), 256, 256, SPACING_MM, SPACING_MM,
             [make['fedefm_ros/msg/Instrument'](
                 entry.kind, entry.confidence, [point(*xy) for xy in entry.centerline],
                 point(*entry.tip), entry.heading, entry.tip_visible, entry.length_px,
@@ -125,7 +129,8 @@ def write_bag(path, images, answers, truth=None, skip=()):
 
         for index, pixels in enumerate(images):
             now = START + index * STEP
-            put('/or1/fluoroscopy/image_raw', image(index, pixels), now)
+            if images_too:
+                put('/or1/fluoroscopy/image_raw', image(index, pixels), now)
             for name, entries, delay in (('segmentation', answers, LATENCY),
                                          ('ground_truth', truth, 1000)):
                 if entries and not (name == 'segmentation' and index in skip):
@@ -158,6 +163,7 @@ def test_a_bag_scores_alike_live_and_offline(tmp_path, images, found, model):
     assert [offline['name'], live['name']] == ['lines', 'recorded']
     # The truth is a pixel beside what was found.
     assert live['tip_error_px']['median'] == pytest.approx(1.0, abs=1e-3)
+    assert live['tip_error_mm']['median'] == pytest.approx(SPACING_MM, abs=1e-3)
     assert live['union']['recall_3px'] == live['union']['precision_3px'] == 1.0
     assert live['union']['right_class'] > 0.8  # where they touch, a pixel decides
     assert live['false_instruments_per_frame'] == 0.0
@@ -174,6 +180,20 @@ def test_a_bag_scores_alike_live_and_offline(tmp_path, images, found, model):
         # Centrelines travel as float32.
         assert live['temporal'][name] == pytest.approx(by_kind, rel=1e-6)
     assert 'paired bootstrap' in text
+
+
+def test_masks_in_another_bag_are_scored_by_their_stamps(tmp_path, images, found):
+    session = write_bag(tmp_path / 'session', images, found, found, skip=(0,))
+    # The same masks, recorded without the images, and later.
+    masks = write_bag(tmp_path / 'masks', images, shifted(found), images_too=False)
+    figures, _ = evaluate(tmp_path, session, '--masks', masks)
+    assert figures['models'][0]['name'] == 'masks'
+    assert figures['frames_answered'] == FRAMES
+    assert figures['tip_error_px']['median'] == pytest.approx(1.0, abs=1e-3)
+    assert 'latency_ms' not in figures  # when it was recorded says nothing of this session
+    figures, _ = evaluate(tmp_path, session, '--recorded', '--masks', masks)
+    assert [each['frames_answered'] for each in figures['models']] == [FRAMES - 1, FRAMES]
+    assert figures['comparisons'][0]['second'] == 'masks'
 
 
 def test_masks_that_are_missing_are_counted_not_scored(tmp_path, images, found):
@@ -246,7 +266,7 @@ def test_a_model_that_confuses_the_classes_is_significantly_worse(
 def test_what_segment_wrote_scores_as_the_model_does(tmp_path, images, found, model):
     folder, out = write_folder(tmp_path / 'frames', images), tmp_path / 'segmented'
     done = CliRunner().invoke(app, ['segment', str(folder), '-o', str(out), '--model', str(model),
-                                    '--runtime', 'torch'])
+                                    *RUNTIME])
     assert done.exit_code == 0, done.output
     masks = tmp_path / 'truth'
     masks.mkdir()
@@ -276,6 +296,48 @@ def test_labels_of_cvat_are_found_by_name_or_number(tmp_path, images, found, mod
         assert figures['frames'] == 1 and figures['frames_segmented'] == count
         assert figures['union']['recall_1px'] == 1.0
         assert figures['classes']['catheter']['dice'] is None  # lines have no area
+
+
+def test_our_centrelines_are_found_by_name_or_number(tmp_path, images, found, model):
+    folder = write_folder(tmp_path / 'frames', images)
+    bag = write_bag(tmp_path / 'bag', images, [])
+
+    def lines(index):
+        return {name: next(each.centerline for each in found[index][1]
+                           if each.kind == kind).round(3).tolist()
+                for kind, name in ((1, 'catheter'), (2, 'guidewire'))}
+
+    for source, entries, count in (
+            (folder, {'2.png': lines(2), '5.png': {}}, 2),
+            (folder, {'2': lines(2)}, FRAMES), (bag, {'4': lines(4), '1': lines(1)}, FRAMES)):
+        path = tmp_path / 'labels.json'
+        path.write_text(json.dumps({'frames': entries}))
+        figures, _ = evaluate(tmp_path, source, '--against', path, '--model', model)
+        assert figures['truth'] == 'labels of labels.json'
+        assert (figures['frames'], figures['frames_segmented']) == (len(entries), count)
+        assert figures['union']['recall_1px'] == 1.0
+        assert figures['classes']['catheter']['dice'] is None  # lines have no area
+        if count == FRAMES:
+            assert figures['tip_error_px']['median'] == pytest.approx(0.0, abs=0.01)
+
+
+def test_guide3d_is_scored_as_its_authors_store_it(tmp_path, images, found, model):
+    root, entries = tmp_path / 'guide3d', []
+    for index in (0, 3):
+        wire = next(each for each in found[index][1] if each.kind == 2)
+        name = f'1-bca-angle-5-1/{index:03d}.png'
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name), images[index])
+        entries.append({'frame_number': index, 'cameraA': {
+            'image': name, 'points': wire.centerline[::-1].round(2).tolist()}})
+    (root / 'raw.json').write_text(json.dumps([{'task': '1-bca-angle-5-1', 'frames': entries}]))
+    for options in (('--against', root / 'raw.json'), ()):
+        figures, _ = evaluate(tmp_path, root, *options, '--model', model)
+        assert figures['truth'] == 'labels of raw.json' and figures['frames'] == 2
+        assert figures['union']['recall_1px'] == 1.0
+        # Drawn two pixels wide, as in their paper.
+        assert 0.3 < figures['classes']['guidewire']['dice'] < 1.0
+        assert figures['models'][0]['sequences'][0]['name'] == '1-bca-angle-5-1'
 
 
 def test_the_simulator_is_scored(tmp_path, model):

@@ -58,9 +58,9 @@ def peak(count):
 
 
 def test_memory_is_that_of_the_figures_alone():
-    peak(20)  # what is imported or made once
+    run(cases(5), [Knowing()])  # what is imported or made once
     # A frame is 16 KiB, its mask as much; its figures are well below a kilobyte.
-    assert peak(320) - peak(20) < 300 * 2048
+    assert peak(140) - peak(20) < 120 * 2048
 
 
 def test_figures_of_a_perfect_answer():

@@ -50,21 +50,25 @@ def test_nothing_on_both_sides_is_not_a_number():
 
 def test_a_shifted_line_is_found_within_the_tolerance_only():
     truth, near, far = line(0, 0, 100, 0), line(0, 2, 100, 2), line(0, 9, 100, 9)
-    assert metrics.centerline_hits([near], [truth]) == (101, 101, 101, 101)
-    assert metrics.centerline_hits([far], [truth]) == (0, 101, 0, 101)
-    assert metrics.centerline_hits([], [truth]) == (0, 0, 0, 101)
+    assert metrics.match_lines([near], [truth]).hits() == (101, 101, 101, 101)
+    assert metrics.match_lines([far], [truth]).hits() == (0, 101, 0, 101)
+    assert metrics.match_lines([], [truth]).hits() == (0, 0, 0, 101)
 
 
 def test_half_a_line_has_full_precision_and_half_recall():
-    near_truth, found, near_found, truth = metrics.centerline_hits(
-        [line(0, 0, 50, 0)], [line(0, 0, 100, 0)])
+    near_truth, found, near_found, truth = metrics.match_lines(
+        [line(0, 0, 50, 0)], [line(0, 0, 100, 0)]).hits()
     assert near_truth == found
     assert near_found / truth == pytest.approx(0.53, abs=0.02)
 
 
 def test_class_counts_only_what_was_found():
-    assert metrics.class_hits([line(0, 0, 100, 0, kind=2)], [line(0, 0, 100, 0)]) == (0, 101)
-    assert metrics.class_hits([line(0, 0, 100, 0)], [line(0, 0, 100, 0)]) == (101, 101)
+    truth = [line(0, 0, 100, 0)]
+    assert metrics.match_lines([line(0, 0, 100, 0, kind=2)], truth).class_hits() == (0, 101)
+    assert metrics.match_lines([line(0, 0, 100, 0)], truth).class_hits() == (101, 101)
+    half = [line(0, 0, 50, 0), line(51, 0, 100, 0, kind=2), line(0, 50, 100, 50)]
+    assert metrics.match_lines(half, truth).class_hits() == (51, 101)
+    assert metrics.match_lines([], truth).class_hits() == (0, 0)
 
 
 def test_tips_are_matched_at_least_total_distance_and_missing_ones_are_infinite():
@@ -78,8 +82,10 @@ def test_tips_are_matched_at_least_total_distance_and_missing_ones_are_infinite(
 
 def test_an_instrument_where_none_is_counts_as_false():
     truth = [line(0, 0, 100, 0)]
-    assert metrics.false_instruments([line(0, 0, 100, 0), line(0, 50, 100, 50)], truth) == 1
-    assert metrics.false_instruments([line(0, 0, 9, 9)], []) == 1
+    found = [line(0, 0, 100, 0), line(0, 50, 100, 50)]
+    assert metrics.match_lines(found, truth).false_instruments() == 1
+    assert metrics.match_lines(found, []).false_instruments() == 2
+    assert metrics.match_lines([], truth).false_instruments() == 0
 
 
 def test_scores_of_a_perfect_and_of_an_empty_answer():

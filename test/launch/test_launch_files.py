@@ -14,11 +14,13 @@
 
 """The launch files under the real launch, and a station under a real `ros2 launch`."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 from fedefm_ros import station
@@ -42,6 +44,8 @@ launch_actions = pytest.importorskip('launch.actions', reason=MISSING)
 launch_sources = pytest.importorskip('launch.launch_description_sources', reason=MISSING)
 launch_ros_actions = pytest.importorskip('launch_ros.actions', reason=MISSING)
 LaunchContext = pytest.importorskip('launch.launch_context', reason=MISSING).LaunchContext
+perform_substitutions = pytest.importorskip(
+    'launch.utilities', reason=MISSING).perform_substitutions
 
 
 @pytest.fixture
@@ -93,6 +97,38 @@ def test_a_value_out_of_range_stops_the_launch_before_anything_starts(
         started(description, **arguments)
 
 
+def command_of_play(checkout, **arguments):
+    """Return the command that replay.launch.py plays the bag with, word by word."""
+    description = launch_sources.get_launch_description_from_python_launch_file(
+        str(checkout / 'launch' / 'replay.launch.py'))
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    for entity in description.entities:
+        if isinstance(entity, launch_actions.DeclareLaunchArgument):
+            entity.visit(context)
+    actions = [action for entity in description.entities
+               if isinstance(entity, (launch_actions.SetLaunchConfiguration,
+                                      launch_actions.OpaqueFunction))
+               for action in entity.visit(context) or []]
+    [segmentation] = [each for each in actions
+                      if isinstance(each, launch_ros_actions.LifecycleNode)]
+    assert segmentation.node_executable == station.SEGMENTATION.executable
+    [play] = [entity for action in actions
+              if isinstance(action, launch_actions.RegisterEventHandler)
+              for entity in getattr(action.event_handler, 'entities', [])
+              if isinstance(entity, launch_actions.ExecuteProcess)]
+    return [perform_substitutions(context, word) for word in play.cmd]
+
+
+def test_a_bag_is_played_as_the_images_of_the_station(checkout):
+    assert command_of_play(checkout, bag='/data/a bag', image_topic='/xray', namespace='or_2',
+                           rate='0.5', start='10', loop='true') == [
+        'ros2', 'bag', 'play', '/data/a bag', '--clock', '--rate', '0.5', '--start-offset', '10',
+        '--disable-keyboard-controls', '--topics', '/xray',
+        '--remap', '/xray:=/or_2/fluoroscopy/image_raw', '--loop']
+    assert command_of_play(checkout, bag='bag')[-1] == '--read-ahead-queue-size=1000'
+
+
 class Receiver(Node):
     """Keeps the stamps, in nanoseconds, of the images and masks that arrive."""
 
@@ -115,13 +151,13 @@ class Receiver(Node):
 class Launched:
     """A running `ros2 launch`."""
 
-    def __init__(self, log, arguments):
+    def __init__(self, log, arguments, file='station.launch.py', **popen):
         self._log = log
         with open(log, 'wb') as output:
             self.process = subprocess.Popen(
-                [shutil.which('ros2'), 'launch', 'fedefm_ros', 'station.launch.py', *arguments],
+                [shutil.which('ros2'), 'launch', 'fedefm_ros', file, *arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                start_new_session=True)
+                start_new_session=True, **popen)
 
     @property
     def output(self):
@@ -207,3 +243,46 @@ def test_a_killed_node_is_started_again_and_segmenting_goes_on(launched, killed,
     client = LifecycleClient(receiver, f'/station/{killed.name}')
     # The first request may be one that only the dead process could take.
     running.wait_until(lambda: client.state(1.0) == ACTIVE, 'its state')
+
+
+# In the place of `ros2` for what the launch file starts: rosbag2 is not on PyPI.
+PLAYER = """#!/bin/sh
+[ "$1 $2" = "bag play" ] || exit 9
+printf '%s\\n' "$@" > {words}
+shift 2
+exec {python} -m fedefm_ros.cli replay "$1" --namespace station --json {figures}
+"""
+
+
+@pytest.mark.timeout(400)
+def test_a_bag_is_replayed_into_an_active_segmentation_and_all_ends_with_it(
+        tmp_path, monkeypatch, line_model):
+    if not shutil.which('ros2'):
+        pytest.skip('there is no ros2 on the PATH (it comes with a ROS 2 distribution)')
+    from fedefm_ros.commands.convert import convert
+    convert('simulator', tmp_path / 'bag', frames=45, size=128, start=1_600_000_000)
+    (tmp_path / 'bin').mkdir()
+    player, words, figures = (tmp_path / name for name in ('bin/ros2', 'words', 'figures.json'))
+    player.write_text(PLAYER.format(words=words, figures=figures, python=sys.executable))
+    player.chmod(0o755)
+    monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
+    path = f'{player.parent}{os.pathsep}{os.environ["PATH"]}'
+    with spinning(Receiver) as receiver:
+        running = Launched(
+            tmp_path / 'launch.log', [f'bag:={tmp_path}/bag', f'model:={line_model}',
+                                      'runtime:=openvino', 'threads:=1'],
+            'replay.launch.py', env={**os.environ, 'PATH': path})
+        try:
+            assert running.process.wait(180.0) == 0, running.output
+        finally:
+            if running.process.poll() is None:
+                os.killpg(running.process.pid, signal.SIGKILL)
+                running.process.wait()
+        assert words.read_text().splitlines()[:4] == ['bag', 'play', f'{tmp_path}/bag', '--clock']
+        assert json.loads(figures.read_text())['frames'] == 45
+        # Their stamps are the bag's: the segmentation lives in its time.
+        assert receiver.masks and set(receiver.masks) <= set(receiver.images)
+        assert min(receiver.masks) >= 1_600_000_000 * 10**9
+        assert max(receiver.masks) < 1_600_000_100 * 10**9
+    assert 'segmentation is active' in running.output
+    assert running.output.count('process has finished cleanly') == 2, running.output

@@ -22,12 +22,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 from fedefm_ros.imaging.bag import BagSource
 from fedefm_ros.imaging.bag_reader import open_bag
+from fedefm_ros.imaging.messages import fill_image
 from fedefm_ros.station import FLUOROSCOPY, SEGMENTATION
 
-from harness import PATIENCE, wait_until
+from harness import PATIENCE, RELIABLE, wait_until
 
 from mcap.reader import make_reader
 
@@ -38,6 +40,8 @@ import numpy as np
 import pytest
 
 from rosbags.highlevel import AnyReader
+
+from sensor_msgs.msg import Image
 
 import yaml
 
@@ -174,6 +178,54 @@ def test_a_killed_recorder_leaves_a_bag_that_reads_to_its_last_flush(
     assert frames[-1][0] >= stamp, 'what was flushed is lost'
     assert all(frame.image.shape == (128, 128) for _, frame in frames)
     assert source.losses and source.losses[0] in caplog.text
+
+
+def test_what_a_slow_disk_has_no_room_for_is_dropped_counted_and_told(
+        running, start, tmp_path, picture):
+    publisher = running.node.create_publisher(Image, 'ground_truth/mask', RELIABLE)
+    process = start('--storage', 'sqlite3', '--queue', 1)
+    wait_until(lambda: publisher.get_subscription_count(), 'the recorder')
+    wait_until(lambda: recorded_bytes(tmp_path / 'bag') > 200_000, 'some recording')
+    # Who reads the database makes its writer wait, up to five seconds.
+    file, = (tmp_path / 'bag').glob('*.db3')
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute('BEGIN')
+    wait_until(lambda: rows_of(reader), 'the reader')
+    large, sent = np.tile(picture, (4, 4)), 0
+    pace = threading.Event()
+    while 'was dropped' not in (tmp_path / 'log').read_text():
+        running.node.send_message(image_message(large), publisher=publisher)
+        sent += 1
+        assert not pace.wait(0.05) and sent < RELIABLE.depth
+    reader.close()
+    # Nobody was held up, and nothing but the queue's share is lost.
+    size = recorded_bytes(tmp_path / 'bag')
+    wait_until(lambda: recorded_bytes(tmp_path / 'bag') > size + 200_000, 'to go on')
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0, words(tmp_path)
+    running.node.destroy_publisher(publisher)
+    figures = told(tmp_path)
+    ours = figures['topics'][topic(running, 'ground_truth/mask')]
+    assert ours['dropped'] and sent == ours['messages'] + ours['dropped'] + ours['lost']
+    assert figures['dropped'] == sum(each['dropped'] for each in figures['topics'].values())
+    assert figures['queue_fullest'] > 0.7
+    assert f'{figures["dropped"]} messages were dropped: the disk is slower' in words(tmp_path)
+    with AnyReader([tmp_path / 'bag']) as bag:
+        assert bag.message_count == figures['messages'] == sum(1 for _ in bag.messages())
+
+
+def image_message(image):
+    message = Image()
+    fill_image(message, image, 'mono8')
+    return message
+
+
+def rows_of(connection):
+    """Return how many rows there are; from now on the file is being read. 0: not now."""
+    try:
+        return connection.execute('SELECT count(*) FROM topics').fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
 
 
 def test_a_bag_is_split_by_size_and_by_time(running, start, tmp_path):

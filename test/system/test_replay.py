@@ -34,6 +34,8 @@ import numpy as np
 
 import pytest
 
+from ros1_bag import write_ros1_bag
+
 from rosgraph_msgs.msg import Clock
 
 from sensor_msgs.msg import Image
@@ -139,6 +141,20 @@ def test_a_bag_that_others_wrote_is_replayed(station, tmp_path, picture):
     assert (told['masks'], told['missed']) == (6, 0)
 
 
+def test_a_bag_of_ros_1_is_replayed(station, tmp_path, picture):
+    images = [np.roll(picture, n, 0) for n in range(4)]
+    start = (START + 50) * 10**9
+    bag = write_ros1_bag(tmp_path / 'old.bag', {'/xray': images}, start)
+    told = finished(replay(bag, station, tmp_path, '--lock-step', '--patience', 30), tmp_path)
+    assert told['topics'] == {f'/{station.namespace}/{IMAGE}': 4}
+    assert (told['masks'], told['missed']) == (4, 0)
+    wait_until(lambda: len(station.node.got(IMAGE)) == 4, 'the images')
+    for number, message in enumerate(station.node.got(IMAGE)):
+        assert stamp_of(message) == start + number * 10**8
+        assert message.header.frame_id == 'c_arm'
+        assert np.array_equal(image_to_array(message), images[number])
+
+
 def test_a_frame_without_a_mask_is_counted(station, tmp_path, picture):
     # Later than what the station has seen: stamps that go back a little are refused.
     bag = write_foreign(tmp_path / 'bayer.mcap', [picture, picture], 'bayer_rggb8', START + 100)
@@ -193,7 +209,8 @@ def test_a_topic_that_somebody_publishes_is_not_taken_over(station, bag):
 
 
 def test_lock_step_says_when_nobody_segments(station, bag, tmp_path):
-    process = replay(bag, station, tmp_path, '--lock-step', '--mask', '/nobody/mask')
+    process = replay(bag, station, tmp_path, '--lock-step', '--mask', '/nobody/mask',
+                     '--wait', 2)
     text = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1
     assert 'start and activate the segmentation' in ' '.join(text.split())
