@@ -27,13 +27,6 @@ _TITLES = {
     'unseen': 'the same, by the share of kinds that only one silo has',
     'ablation': 'the same, for choices within FedEFM',
 }
-_COLUMNS = {
-    'scenario': 'scenario', 'method': 'method', 'unseen_reached': 'unseen %',
-    'accuracy_mean': 'accuracy %', 'accuracy_std': '+-', 'accuracy_unseen_mean': 'on unseen %',
-    'accuracy_foundation_mean': 'aggregate %', 'megabytes': 'MB sent', 'transfers': 'models sent',
-    'cycle_ms': 'cycle ms', 'seconds_per_round': 's a round', 'gradient_steps': 'steps'}
-_SHARES = ('unseen_reached', 'accuracy_mean', 'accuracy_std', 'accuracy_unseen_mean',
-           'accuracy_foundation_mean')
 
 
 def experiment(
@@ -57,9 +50,13 @@ def experiment(
     mean over silos; `aggregate` is that of the mean of all silos' weights. All methods make the
     same gradient steps on the same data. Stop it at will: the same command goes on.
     """
+    from fedefm_ros.experiments.foundation_task import CLASSES
     from fedefm_ros.experiments.plots import bars
     from fedefm_ros.experiments.plots import lines
     from fedefm_ros.experiments.presets import load_preset
+    from fedefm_ros.experiments.reporting import cell
+    from fedefm_ros.experiments.reporting import COLUMNS
+    from fedefm_ros.experiments.reporting import write_tables
     from fedefm_ros.experiments.tables import jobs_of
     from fedefm_ros.experiments.tables import prepare_data
     from fedefm_ros.experiments.tables import rows_of
@@ -69,7 +66,7 @@ def experiment(
     folder = out or Path('output') / f'{name}-{preset}'
     if folder.exists() and not folder.is_dir():
         raise FedefmError(f'{folder} is a file; choose a folder with --out')
-    images = 12 * (chosen.data.train + chosen.data.test)
+    images = len(CLASSES) * (chosen.data.train + chosen.data.test)
     with output.progress('images', images) as advance:
         prepare_data(chosen, lambda done, _: advance(done, ''))
         advance(images, '')
@@ -82,12 +79,10 @@ def experiment(
     picture = folder / f'{name}.png'
     varied = len({row['unseen'] for row in rows}) > 1
     (lines if varied else bars)(rows, title, picture)
-    cells = [[_cell(row, key) for key in _COLUMNS] for row in rows]
-    output.table(title, list(_COLUMNS.values()), cells)
-    output.say(f'wrote {picture}')
+    tables = write_tables(rows, figures, folder, name)
+    output.table(title, list(COLUMNS.values()), [[cell(row, key) for key in COLUMNS]
+                                                 for row in rows])
+    output.say(f'wrote {", ".join(map(str, (picture, *tables)))}')
     output.write_json({'experiment': name, 'preset': preset, 'settings': chosen.identity(),
-                       'rows': rows, 'runs': figures, 'pictures': [picture]}, json_file)
-
-
-def _cell(row: dict, key: str):
-    return round(100 * row[key], 1) if key in _SHARES else row[key]
+                       'rows': rows, 'runs': figures, 'pictures': [picture],
+                       'tables': tables}, json_file)

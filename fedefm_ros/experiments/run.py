@@ -22,6 +22,8 @@ from pathlib import Path
 import re
 
 from fedefm_ros.backbones.vit_classifier import VitClassifier
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.experiments.conv_classifier import ConvClassifier
 from fedefm_ros.experiments.foundation_task import CLASSES
 from fedefm_ros.experiments.foundation_task import foundation_data
 from fedefm_ros.experiments.foundation_task import FoundationData
@@ -50,6 +52,7 @@ import numpy as np
 from safetensors.torch import save
 
 import torch
+from torch import nn
 
 _RESULT = 'result.json'
 _FOUNDATION = 'foundation.safetensors'
@@ -115,14 +118,26 @@ def tensors(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy((values - values.mean((1, 2), keepdims=True)) / spread)[:, None]
 
 
+def network_of(preset: Preset) -> nn.Module:
+    """Return a preset's network with random weights; its `kind` is 'vit' if not given."""
+    options = dict(preset.network)
+    kind = options.pop('kind', 'vit')
+    if kind == 'conv':
+        return ConvClassifier(len(CLASSES), **options)
+    if kind != 'vit':
+        raise FedefmError(f'network kind {kind!r}; expected conv or vit')
+    return VitClassifier(**{'classes': len(CLASSES), 'size': preset.data.size, **options})
+
+
 def _prepared(job: Job, data: FoundationData) -> tuple[Method, KindSplit, Network]:
     preset = job.preset
     split = split_kinds(len(CLASSES), preset.silos, job.unseen, job.seed)
     images, labels = tensors(data.train_images), torch.from_numpy(data.train_labels)
-    silos = [ArrayData(images[own], labels[own], preset.batch, 1000 * job.seed + i)
+    silos = [ArrayData(images[own], labels[own], preset.batch, 1000 * job.seed + i,
+                       turn=False, mirror=True)
              for i, own in enumerate(deal_samples(data.train_labels, split, job.seed))]
     torch.manual_seed(job.seed)
-    made = VitClassifier(**{'classes': len(CLASSES), 'size': preset.data.size, **preset.network})
+    made = network_of(preset)
     everywhere = load_network(preset.places)
     network = everywhere.restricted(everywhere.silos[:preset.silos])
     bits = 8 * state_bytes(state_of(made))

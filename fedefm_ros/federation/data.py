@@ -37,22 +37,24 @@ class SiloData(Protocol):
 
 
 class ArrayData:
-    """Images and labels in memory, in random order, turned and mirrored at random."""
+    """Images and labels in memory, in random order, mirrored and, if wanted, turned at random."""
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor, batch: int, seed: int,
-                 turn: bool = True):
+                 turn: bool = True, mirror: bool | None = None):
         """
         Take the data.
 
         :param images: (M, 1, H, W) float32.
         :param labels: (M,) int64, or (M, H, W) for segmentation.
-        :param turn: whether to turn and mirror images (and labels that are images).
+        :param turn: whether to turn images (and labels that are images) by quarters.
+        :param mirror: whether to mirror them; None: as turn.
         """
         if not len(images) or len(images) != len(labels) or images.dim() != 4:
             raise FedefmError(f'images {tuple(images.shape)} and labels {tuple(labels.shape)}; '
                               'expected (M, 1, H, W) and M labels, M at least 1')
         self._images, self._labels = images, labels
         self._batch, self._seed, self._turn = batch, seed, turn
+        self._mirror = turn if mirror is None else mirror
 
     def __len__(self) -> int:
         return len(self._images)
@@ -70,9 +72,8 @@ class ArrayData:
             yield self._turned(self._images[chosen], self._labels[chosen], rng)
 
     def _turned(self, images, labels, rng):
-        if not self._turn:
-            return images, labels
-        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        turns = int(rng.integers(4)) if self._turn else 0
+        mirror = self._mirror and bool(rng.integers(2))
 
         def turned(values):
             values = torch.rot90(values, turns, (-2, -1))

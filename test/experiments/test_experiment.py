@@ -14,16 +14,21 @@
 
 """Experiments end to end, at the smallest size, and their presets."""
 
+import csv
 from dataclasses import replace
 import json
 
+from fedefm_ros.backbones.vit_classifier import VitClassifier
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.experiments.conv_classifier import ConvClassifier
 from fedefm_ros.experiments.presets import Entry
 from fedefm_ros.experiments.presets import experiment_names
 from fedefm_ros.experiments.presets import load_preset
 from fedefm_ros.experiments.presets import preset_names
 from fedefm_ros.experiments.presets import read_preset
+from fedefm_ros.experiments.reporting import write_tables
 from fedefm_ros.experiments.run import Job
+from fedefm_ros.experiments.run import network_of
 from fedefm_ros.experiments.run import run_job
 from fedefm_ros.experiments.tables import rows_of
 
@@ -66,7 +71,7 @@ def test_all_shipped_presets_can_be_read():
 def test_presets_of_validation_compare_the_same_methods():
     names = [[entry.name for entry in load_preset('validation', name).entries]
              for name in preset_names('validation')]
-    assert all(entries == names[0] for entries in names) and len(names[0]) == 13
+    assert all(entries == names[0] for entries in names) and len(names[0]) == 14
 
 
 def test_unknown_preset_and_fields_are_refused():
@@ -105,6 +110,15 @@ def test_run_gives_its_figures_and_foundation_weights(tmp_path, cache):
     assert weights['head.bias'].shape == (12,)
 
 
+def test_network_is_the_presets_kind(tmp_path):
+    preset = read_preset(TINY)
+    conv = replace(preset, network={'kind': 'conv', 'widths': [8, 8, 16]})
+    assert isinstance(network_of(preset), VitClassifier)
+    assert isinstance(network_of(conv), ConvClassifier)
+    with pytest.raises(FedefmError, match='conv or vit'):
+        network_of(replace(preset, network={'kind': 'cnn'}))
+
+
 def test_run_that_is_done_is_read_and_of_other_settings_made_again(tmp_path, cache):
     preset = read_preset(TINY)
     job = Job(preset, preset.entries[0], 1, tmp_path)
@@ -135,3 +149,19 @@ def test_places_of_runs_differ(tmp_path):
     places = {Job(preset, entry, seed, tmp_path).place for seed in (1, 2)
               for entry in (*preset.entries, Entry('ring', unseen=0.5), Entry('ring', 'x'))}
     assert len(places) == 8
+
+
+def test_tables_have_a_line_for_each_row_and_run(tmp_path, cache):
+    preset = read_preset(TINY)
+    figures = [run_job(Job(preset, entry, 1, tmp_path), None, cache) for entry in preset.entries]
+    rows = rows_of(figures)
+    table, runs = write_tables(rows, figures, tmp_path, 'tried')
+    lines = table.read_text().splitlines()
+    assert len(lines) == 2 + len(rows) and len({line.count('|') for line in lines}) == 1
+    # One seed has no spread to show.
+    assert f'| {100 * rows[0]["accuracy_mean"]:.1f} |  |' in lines[2]
+    assert '+-' in lines[0] and f'| {rows[0]["transfers"]:.0f} |' in lines[2]
+    with runs.open(newline='') as file:
+        read = list(csv.DictReader(file))
+    assert [run['method'] for run in read] == ['ring', 'fedefm EMD off']
+    assert float(read[1]['accuracy']) == figures[1]['accuracy']

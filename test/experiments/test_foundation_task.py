@@ -18,6 +18,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.experiments.foundation_task import CLASSES
 from fedefm_ros.experiments.foundation_task import foundation_data
 from fedefm_ros.experiments.foundation_task import FoundationRecipe
+from fedefm_ros.experiments.foundation_task import source
 from fedefm_ros.experiments.unseen_split import deal_samples
 from fedefm_ros.experiments.unseen_split import split_kinds
 
@@ -76,13 +77,29 @@ def test_data_has_all_classes_in_both_splits(data):
     assert np.bincount(data.test_labels).tolist() == [1] * 12
 
 
-def test_systems_look_different(data):
+def test_every_source_has_its_kind_and_looks_like_its_room():
+    for name in CLASSES:
+        assert source(name).kind == name.partition(',')[0]
+    # The intensifier's field is round, so a picture's corners are dark.
+    rooms = {name: source(name).xray.collimator for name in CLASSES}
+    round_ones = {name for name, room in rooms.items() if not room.whole and not room.blades}
+    assert round_ones == {'human, head', 'animal, angiography', 'phantom, tubes'}
+    bladed = {name for name, room in rooms.items() if room.blades == 1}
+    assert {name.partition(',')[0] for name in bladed} == {'human', 'animal', 'phantom'}
+
+
+def test_rooms_show_in_the_images(data):
     corners = data.train_images[:, ::31, ::31].reshape(24, -1).mean(1)
     middle = data.train_images[:, 12:20, 12:20].reshape(24, -1).mean(1)
     for label, name in enumerate(CLASSES):
-        own = data.train_labels == label
-        if 'panel' not in name:
+        if not source(name).xray.collimator.whole:
+            own = data.train_labels == label
             assert (corners[own] < middle[own]).all(), name
+
+
+def test_patients_differ_between_images_and_splits(data):
+    images = np.concatenate([data.train_images, data.test_images])
+    assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
 
 
 def test_data_is_the_same_on_every_run_and_comes_from_the_cache(data, tmp_path):
