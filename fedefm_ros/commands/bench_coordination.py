@@ -29,7 +29,9 @@ import typer
 #: Nothing is trained, and what is scored is one small image.
 _IDLE = {'task': 'segmentation', 'images': 1, 'held_out': 1, 'batch': 1, 'image_size': 32,
          'local_steps': 0, 'stop_steps': 0, 'home_steps': 0, 'interval': 0.0, 'idle_after': 0.0,
-         'peer_margin': 1.0, 'gate_margin': 1.0, 'deadline': 120.0, 'data': 'simulator:human'}
+         'peer_margin': 1.0, 'gate_margin': 1.0, 'deadline': 120.0, 'data': 'simulator:human',
+         # Beside other work on the machine, modest processes would measure that.
+         'niceness': 0}
 
 
 def coordination(
@@ -77,6 +79,9 @@ def coordination(
                 advance(number)
         total = sum(monitor.statuses[name].bytes_sent for name in names)
         refused = sum(monitor.statuses[name].refused for name in names)
+        for name in names:
+            if monitor.statuses[name].refused:
+                output.say(f'{name} refused: {monitor.statuses[name].last_refusal}')
     first = min(done for done in ends if done > 0)
     seconds = (ends[rounds] - ends[first]) / (rounds - first) if rounds > first else float('nan')
     output.table(f'{stations} stations, {rounds} rounds without training', ['measure', 'value'], [

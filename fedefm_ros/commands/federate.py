@@ -92,7 +92,7 @@ def federate(
                             batch=steps['batch'], model=model, seed=seed + k)
              for k, name in enumerate(names)}
     _same_run(out, {**common, 'rounds': 0, 'kinds': own})
-    _make_keys(out, names)
+    make_keys(out, names)
     if task == 'foundation':
         _make_images(plans[names[0]])
     os.environ.update(station.dds_environment())
@@ -125,7 +125,8 @@ def _same_run(out: Path, settings: dict) -> None:
     path.write_text(text, encoding='utf-8')
 
 
-def _make_keys(out: Path, names: list[str]) -> None:
+def make_keys(out: Path, names: list[str]) -> None:
+    """Give every station a key, in OUT/keys/NAME, and all others' public ones."""
     from fedefm_ros.federation.trust.identity import Identity
     from fedefm_ros.federation.trust.peers import Peers
     for name in names:

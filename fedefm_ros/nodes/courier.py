@@ -31,6 +31,7 @@ import time
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.inbox import Inbox
+from fedefm_ros.federation.transfer.outbox import Chunk
 from fedefm_ros.federation.transfer.outbox import Outbox
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.nodes.federation_transport import RosTransport
@@ -40,6 +41,8 @@ from rclpy.node import Node
 
 STATIONS = ('sender', 'receiver')
 _TIMEOUT = 5.0
+#: As that of the federation node.
+_TICK = 0.02
 _PATIENCE = 60.0
 
 
@@ -48,9 +51,10 @@ class Courier:
 
     def __init__(self, outbox: Outbox | None = None):
         self.outbox = outbox
+        self.done = threading.Event()
         self.inbox: Inbox | None = None
 
-    def serve(self, sha256: str, index: int) -> bytes:
+    def serve(self, sha256: str, index: int) -> Chunk:
         """Return a chunk."""
         return self.outbox.chunk(sha256, index)
 
@@ -63,7 +67,18 @@ class Courier:
 
     def chunk(self, *answer) -> None:
         """Take a chunk."""
-        self.inbox.chunk(*answer)
+        if self.inbox.chunk(*answer):
+            self.pump()
+
+    def pump(self) -> None:
+        """Ask for what is due; `done` is set when all has come."""
+        if self.inbox is None:
+            return
+        complete, failed = self.inbox.pump()
+        if failed:
+            raise failed[0][1]
+        if complete:
+            self.done.set()
 
     def no_chunk(self, *answer) -> None:
         """Take a refusal."""
@@ -78,29 +93,20 @@ class CourierNode(Node):
         super().__init__('federation', namespace=name, context=context)
         self.transport = RosTransport(self, name, STATIONS, _TIMEOUT)
         self.courier = courier
-        self.done = threading.Event()
         self.transport.serve(courier)
-        self.create_timer(0.002, self._pump)
+        self.create_timer(_TICK, courier.pump)
+        self._begun = self.create_guard_condition(courier.pump)
 
     def fetch(self, manifest: Manifest, folder: Path) -> None:
-        """Begin to fetch; ``done`` is set when all has come and was hashed."""
+        """Begin to fetch; the courier's ``done`` is set when all has come and was hashed."""
         inbox = Inbox(folder, self.transport, _TIMEOUT, 0)
         inbox.expect('it', manifest)
         self.courier.inbox = inbox
+        self._begun.trigger()
 
     def can_ask(self) -> bool:
         """Return whether the sender's service is there."""
         return self.transport.can_ask('sender')
-
-    def _pump(self) -> None:
-        inbox = self.courier.inbox
-        if inbox is None:
-            return
-        complete, failed = inbox.pump()
-        if failed:
-            raise failed[0][1]
-        if complete:
-            self.done.set()
 
 
 def manifest_of(sha256: str, size: int, chunk_size: int) -> Manifest:
@@ -131,7 +137,7 @@ def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
         before = _peak()
         began = time.monotonic()
         node.fetch(manifest_of(sha256, size, chunk_size), folder)
-        if not node.done.wait(10 * _PATIENCE):
+        if not node.courier.done.wait(10 * _PATIENCE):
             raise FedefmError(f'the fetch did not end within {10 * _PATIENCE:.0f} s')
         print(json.dumps({'seconds': time.monotonic() - began, 'grown': _peak() - before}))
 

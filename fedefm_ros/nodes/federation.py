@@ -80,6 +80,8 @@ class FederationNode(StationNode):
         self._twin = False
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK, self._on_tick, clock=steady)
+        # What the training process answers need not wait for the next tick.
+        self._wake = self.create_guard_condition(self._on_tick)
         self.create_timer(STATUS_PERIOD, self._on_second, clock=steady)
         self._status = None
         self._diagnostics = Diagnostics(self, {'federation': self._federation_status})
@@ -103,7 +105,7 @@ class FederationNode(StationNode):
             FederationStatus, 'federation/status',
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._member = Member(folder, identity, peers, options, crew, self._transport)
-        self._member.observe(self._publish_status, self._on_accepted)
+        self._member.observe(self._publish_status, self._on_accepted, self._wake.trigger)
         self._transport.serve(self._member)
         self._loader = self.create_client(LoadModel, 'segmentation/load_model')
         self._made = [self.create_service(Trigger, f'federation/{name}', answer)
@@ -254,7 +256,8 @@ class FederationNode(StationNode):
 def _options(station: str, settings: Parameters) -> MemberOptions:
     names = ('topology', 'rounds', 'interval', 'local_steps', 'stop_steps', 'home_steps', 'stops',
              'laps', 'deadline', 'staleness', 'silence', 'peer_margin',
-             'gate_margin', 'codec', 'encrypt', 'chunk_size', 'bandwidth', 'chunk_timeout')
+             'gate_margin', 'gate_slowdown', 'codec', 'encrypt', 'chunk_size', 'bandwidth',
+             'chunk_timeout')
     stations = tuple(name.strip() for name in settings['stations'].split(',') if name.strip())
     return MemberOptions(stations, station, **{name: settings[name] for name in names})
 

@@ -14,9 +14,7 @@
 
 """ROS as the transport of a federation: announcements, chunks, and who is there."""
 
-import array
 from collections.abc import Callable
-import hashlib
 import math
 import time
 
@@ -36,6 +34,8 @@ from rclpy.qos import QoSProfile
 ANNOUNCEMENTS = '/federation/announcements'
 #: Announcements that a station which comes later still hears, of each sender.
 LATCHED = 32
+#: Requests and answers that wait: those of some peers, each for some models (Inbox.MOST_CHUNKS).
+QUEUE = 32
 BUSY = 'busy'
 
 
@@ -64,7 +64,8 @@ class RosTransport:
         self._made: list[tuple[Callable, object]] = [(node.destroy_publisher, self._publisher)]
         self._latched = latched
         self._clients = {name: node.create_client(
-            GetModelChunk, f'/{name}/federation/get_chunk') for name in self._heard}
+            GetModelChunk, f'/{name}/federation/get_chunk', qos_profile=QoSProfile(depth=QUEUE))
+            for name in self._heard}
         self._made += [(node.destroy_client, client) for client in self._clients.values()]
         self._statuses = [node.create_subscription(
             FederationStatus, f'/{name}/federation/status',
@@ -79,7 +80,8 @@ class RosTransport:
         node = self._node
         subscription = node.create_subscription(
             ModelManifest, ANNOUNCEMENTS, self._on_manifest, self._latched)
-        service = node.create_service(GetModelChunk, 'federation/get_chunk', self._on_chunk)
+        service = node.create_service(GetModelChunk, 'federation/get_chunk', self._on_chunk,
+                                      qos_profile=QoSProfile(depth=QUEUE))
         self._made += [(node.destroy_subscription, subscription), (node.destroy_service, service)]
 
     def close(self) -> None:
@@ -142,13 +144,12 @@ class RosTransport:
 
     def _on_chunk(self, request, response):
         try:
-            data = self._member.serve(request.sha256, request.index)
+            chunk = self._member.serve(request.sha256, request.index)
         except Refused as refused:
             response.message = f'{BUSY}: {refused}' if refused.reason == BUSY else str(refused)
             return response
         response.success = True
-        response.data = array.array('B', data)
-        response.sha256 = hashlib.sha256(data).hexdigest()
+        response.data, response.sha256 = chunk
         return response
 
     def _on_answer(self, future, station, sha256, index) -> None:
@@ -157,7 +158,7 @@ class RosTransport:
             return
         answer = future.result()
         if answer.success:
-            self._member.chunk(station, sha256, index, bytes(answer.data), answer.sha256)
+            self._member.chunk(station, sha256, index, answer.data, answer.sha256)
         else:
             self._member.no_chunk(station, sha256, index, answer.message,
                                   answer.message.startswith(BUSY))

@@ -200,10 +200,14 @@ FEDERATION = (
     Parameter('gate_margin', 0.02,
               'How much lower a new model may score than the old one to replace it.', CONFIGURE,
               0.0, 1.0),
+    Parameter('gate_slowdown', 1.5,
+              'How many times as long as with the old model an inference may take with a new one '
+              'to replace it.', CONFIGURE, 1.0, 100.0),
     Parameter('codec', 'safetensors+zstd', 'How weights are sent.'),
     Parameter('encrypt', True, 'Encrypt what is sent for its receivers.'),
-    Parameter('chunk_size', 1 << 20, 'Bytes of one piece of a model.', CONFIGURE,
-              1 << 16, 4 << 20),
+    Parameter('chunk_size', 1 << 20,
+              'Bytes of one piece of a model that this station sends; 65536 for lines below about '
+              '100 Mbit/s.', CONFIGURE, 1 << 16, 4 << 20),
     Parameter('bandwidth', 0, 'Bytes a second that are asked of peers; 0: no limit.', CONFIGURE,
               0, 2**31 - 1),
     Parameter('chunk_timeout', 5.0, 'Seconds after which a piece is asked for again.', CONFIGURE,

@@ -19,6 +19,7 @@ from pathlib import Path
 import subprocess
 import sys
 
+from fedefm_ros.federation.transfer.chunk_table import payload_sha256
 from fedefm_ros.federation.transfer.outbox import Outbox
 from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.manifest import Manifest
@@ -44,12 +45,18 @@ def peers_of(folder, *identities):
     return peers
 
 
+def sha256_of(payload):
+    """Return the SHA-256 of a payload in chunks of CHUNK bytes."""
+    return payload_sha256(b''.join(hashlib.sha256(payload[start:start + CHUNK]).digest()
+                                   for start in range(0, len(payload), CHUNK)))
+
+
 def manifest_of(sender='alpha', offered=None, payload=b'x', **changes):
     """Return an unsigned manifest for what an outbox offers, or for a payload."""
     values = {
         'round': 3, 'owner': sender, 'sender': sender, 'recipients': ('beta',),
         'purpose': 'overseas', 'architecture_hash': 'a' * 64, 'codec': 'safetensors',
-        'size': len(payload), 'chunk_size': CHUNK, 'sha256': hashlib.sha256(payload).hexdigest()}
+        'size': len(payload), 'chunk_size': CHUNK, 'sha256': sha256_of(payload)}
     if offered is not None:
         values |= {'size': offered.size, 'chunk_size': offered.chunk_size,
                    'sha256': offered.sha256}
@@ -64,8 +71,8 @@ def offer(folder, payload, key=None):
 
 def answer(outbox, manifest, index):
     """Return what a sender answers: the chunk and its hash."""
-    data = outbox.chunk(manifest.sha256, index)
-    return data, hashlib.sha256(data).hexdigest()
+    data, sha256 = outbox.chunk(manifest.sha256, index)
+    return bytes(data), sha256
 
 
 def fetch_all(fetch, outbox):

@@ -15,6 +15,7 @@
 """Stations in one process: a transport with faults, and a crew that works at once."""
 
 from collections import deque
+from concurrent.futures import wait
 import itertools
 import math
 from pathlib import Path
@@ -146,6 +147,8 @@ class Exchange:
         self.now += TICK
         for name in list(self.members):
             if name in self.members:
+                # What is packed takes real time; it shall not cost theirs on a busy machine.
+                wait(self.members[name]._desk._packing.values())
                 self.members[name].tick(idle=name not in self.busy)
         for _ in range(len(self._asked)):
             self._answer(*self._asked.popleft())
@@ -159,19 +162,17 @@ class Exchange:
         self._asked.append((asker, station, sha256, index))
 
     def _answer(self, asker, station, sha256, index) -> None:
-        import hashlib
         if station not in self.members or asker not in self.members:
             return
         try:
-            data = self.members[station].serve(sha256, index)
+            served = self.members[station].serve(sha256, index)
         except Refused as refused:
             self.members[asker].no_chunk(station, sha256, index, str(refused),
                                          refused.reason == 'busy')
             return
-        self.sent.append(data)
-        digest = hashlib.sha256(data).hexdigest()
-        for arrives in self.tamper(asker, station, index, data):
-            self.members[asker].chunk(station, sha256, index, arrives, digest)
+        self.sent.append(bytes(served.data))
+        for arrives in self.tamper(asker, station, index, self.sent[-1]):
+            self.members[asker].chunk(station, sha256, index, arrives, served.sha256)
 
 
 class Line:

@@ -88,6 +88,10 @@ def test_all_make_their_rounds_and_learn_from_each_other(exchange):
         # The trip's EMD weight is that of each station on it.
         assert all(0 < rows[1]['emd_weights'][other] <= 1 for other in others)
         assert rows[2]['model'] != rows[0]['model']
+    # Who is the last to mix announces its own model all the same.
+    assert sorted((said.round, said.owner) for said in exchange.announced
+                  if said.purpose == 'aggregate') == [(0, name) for name in NAMES] + [
+                      (1, name) for name in NAMES]
 
 
 def test_what_is_sent_is_weights_and_nothing_else(tmp_path):
@@ -326,12 +330,12 @@ def test_weights_that_are_not_sane_never_teach(tmp_path, monkeypatch, reason, sp
     start_all(exchange)
     work = exchange.crews['bert']._work
 
-    def poisoned(model, codec):
+    def poisoned(model, codec, name):
         state = work.read(model)
         for value in state.values():
             if value.is_floating_point():
                 spoil(value)
-        path = exchange.state('bert') / 'outgoing' / f'{model}.bin'
+        path = exchange.state('bert') / 'outgoing' / f'{name}.bin'
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode(state, codec))
         return {'path': str(path)}
@@ -351,7 +355,7 @@ def test_a_pickle_in_place_of_weights_is_refused(tmp_path, monkeypatch):
     start_all(exchange)
     path = exchange.state('bert') / 'outgoing' / 'pickle.bin'
 
-    def pickled(model, codec):
+    def pickled(model, codec, name):
         path.parent.mkdir(exist_ok=True)
         torch.save({'weights': torch.zeros(4)}, path)
         return {'path': str(path)}
@@ -370,6 +374,46 @@ def test_stations_with_another_task_refuse_each_other(tmp_path):
     exchange.run(exchange.rounds(1), 20000)
     assert exchange.members['ada'].journal.refusals.get('wrong_architecture')
     assert exchange.members['ada'].journal.history[-1]['present'] == ['bert']
+
+
+def test_a_model_that_a_stop_refuses_goes_on_to_the_next(tmp_path):
+    made = plans(NAMES, KINDS)
+    made['bert'] = TaskPlan('foundation', 'simulator:animal', images=12, held_out=6, size=64,
+                            batch=8, model='', seed=3)
+    exchange = Exchange(tmp_path, NAMES, made, rounds=2, deadline=1e6, **TRUSTING)
+    start_all(exchange)
+    ada, cleo = exchange.members['ada'], exchange.members['cleo']
+    # Nobody's deadline comes; bert is on both trips, first on one and last on the other.
+    exchange.run(lambda: all(member.journal.round == 2 for member in (ada, cleo)), 6000)
+    for member, other in ((ada, 'cleo'), (cleo, 'ada')):
+        for row in member.journal.history[1:]:
+            assert row['present'] == [other] and row['absent'] == ['bert']
+    assert any(m.purpose == 'refused' and m.sender == 'bert' for m in exchange.announced)
+    # Whom all refuse goes on alone.
+    exchange.run(lambda: exchange.members['bert'].journal.round == 2, 20000)
+    assert exchange.members['bert'].journal.history[-1]['present'] == []
+
+
+def test_only_who_was_asked_can_refuse_and_only_once(exchange):
+    start_all(exchange)
+    exchange.run(lambda: any(m.purpose == 'overseas' and m.owner == m.sender == 'ada'
+                             for m in exchange.announced))
+    offer = next(m for m in exchange.announced if m.owner == m.sender == 'ada')
+    asked, other = offer.recipients[0], next(
+        name for name in NAMES if name not in ('ada', offer.recipients[0]))
+    ada = exchange.members['ada']
+
+    def next_stops():
+        return [m.recipients for m in exchange.announced
+                if m.sender == m.owner == 'ada' and m.purpose == 'overseas']
+    ada.heard(offer.refusal_by(other).signed_by(Identity.load(exchange.keys(other))))
+    ada.heard(replace(offer.refusal_by(asked), sender=asked, signature=bytes(64)))
+    assert next_stops() == [(asked,)]
+    assert ada.journal.refusals == {'bad_signature': 1}
+    told = offer.refusal_by(asked).signed_by(Identity.load(exchange.keys(asked)))
+    ada.heard(told)
+    ada.heard(told)
+    assert next_stops() == [(asked,), (other,)]
 
 
 def test_a_member_needs_its_own_key_and_those_of_its_peers(tmp_path):

@@ -19,6 +19,7 @@ import os
 import signal
 
 from couriers import CHUNK
+from couriers import sha256_of
 from couriers import start_python
 
 from fedefm_ros.errors import FedefmError
@@ -43,7 +44,7 @@ def refusal(outbox, sha256, index=0):
 
 def chunks_of(outbox, offered):
     count = -(-offered.size // offered.chunk_size)
-    return [outbox.chunk(offered.sha256, index) for index in range(count)]
+    return [outbox.chunk(offered.sha256, index).data for index in range(count)]
 
 
 @settings(max_examples=15, deadline=None)
@@ -55,7 +56,9 @@ def test_chunks_are_the_payload_as_sent(tmp_path_factory, size, sealed):
     sent = chunks_of(outbox, offered)
     assert offered.size == sum(map(len, sent)) == outbox.size
     assert all(len(chunk) == CHUNK for chunk in sent[:-1])
-    assert hashlib.sha256(b''.join(sent)).hexdigest() == offered.sha256
+    assert sha256_of(b''.join(sent)) == offered.sha256
+    assert hashlib.sha256(sent[-1]).hexdigest() == outbox.chunk(
+        offered.sha256, len(sent) - 1).sha256
     plain = [decrypt_chunk(key, k, chunk) for k, chunk in enumerate(sent)] if sealed else sent
     assert b''.join(plain) == payload
     if sealed:
@@ -65,7 +68,7 @@ def test_chunks_are_the_payload_as_sent(tmp_path_factory, size, sealed):
 def test_only_what_is_offered_can_be_had(tmp_path):
     outbox = Outbox(tmp_path, 1 << 30)
     offered = outbox.put(bytes(CHUNK + 1), CHUNK)
-    assert len(outbox.chunk(offered.sha256, 1)) == 1
+    assert len(outbox.chunk(offered.sha256, 1).data) == 1
     for index in (2, -1, 1 << 40):
         assert refusal(outbox, offered.sha256, index) == 'unknown_payload'
     for sha256 in ('f' * 64, '', '../../etc/passwd', offered.sha256 + '/'):
@@ -95,7 +98,8 @@ def test_what_a_power_cut_spoilt_is_no_longer_offered(tmp_path):
     again = Outbox(tmp_path, 1 << 30)
     assert refusal(again, spoilt.sha256) == 'bad_hash'
     assert refusal(again, spoilt.sha256) == 'unknown_payload' and not path.exists()
-    assert len(again.chunk(kept.sha256, 1)) == len(again.chunk(cut.sha256, 1)) == CHUNK
+    assert len(again.chunk(kept.sha256, 1).data) == CHUNK
+    assert len(again.chunk(cut.sha256, 1).data) == CHUNK
     os.truncate(tmp_path / f'{cut.sha256}.{CHUNK}', 5)  # while it is offered
     assert refusal(again, cut.sha256, 1) == 'bad_hash'
     os.unlink(tmp_path / f'{kept.sha256}.{CHUNK}')
@@ -123,9 +127,12 @@ def test_the_same_payload_again_is_one_file(tmp_path):
     payload = os.urandom(3 * CHUNK)
     first = outbox.put(payload, CHUNK)
     assert outbox.put(payload, CHUNK) == first
-    second = outbox.put(payload, 2 * CHUNK)
-    assert second.sha256 == first.sha256 and outbox.offered == (second,)
-    assert len(list(tmp_path.iterdir())) == 1 and len(outbox.chunk(first.sha256, 0)) == 2 * CHUNK
+    assert outbox.offered == (first,) and len(list(tmp_path.iterdir())) == 1
+    # One chunk either way, so one hash: the file is named anew.
+    first = outbox.put(payload[:1000], CHUNK)
+    second = outbox.put(payload[:1000], 2 * CHUNK)
+    assert second.sha256 == first.sha256 and outbox.offered[1:] == (second,)
+    assert len(list(tmp_path.iterdir())) == 2 and len(outbox.chunk(second.sha256, 0).data) == 1000
 
 
 def test_a_key_encrypts_one_payload_only(tmp_path):
@@ -156,7 +163,7 @@ try:
     outbox.put(bytes(500_000), 65536)
 except FedefmError as error:
     print(error)
-print(outbox.offered == (kept,), len(outbox.chunk(kept.sha256, 0)))
+print(outbox.offered == (kept,), len(outbox.chunk(kept.sha256, 0).data))
 """, tmp_path)
     said, state = child.communicate(timeout=60)[0].splitlines()
     assert 'cannot be written' in said and state == 'True 1000'
@@ -183,7 +190,7 @@ while True:
     outbox = Outbox(tmp_path, 40 << 20)
     assert outbox.offered and outbox.size <= 40 << 20
     for offered in outbox.offered:
-        assert hashlib.sha256(b''.join(chunks_of(outbox, offered))).hexdigest() == offered.sha256
+        assert sha256_of(b''.join(chunks_of(outbox, offered))) == offered.sha256
     assert len(list(tmp_path.iterdir())) == len(outbox.offered)
 
 

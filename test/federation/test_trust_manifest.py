@@ -129,7 +129,7 @@ def signed(alpha, **changes):
 
 
 @pytest.mark.parametrize('changes, reason', [
-    ({'protocol_version': 2}, 'wrong_version'), ({'protocol_version': 0}, 'wrong_version'),
+    ({'protocol_version': 1}, 'wrong_version'), ({'protocol_version': 0}, 'wrong_version'),
     ({'owner': '../../etc'}, 'malformed'), ({'recipients': ('beta', 'beta')}, 'malformed'),
     ({'recipients': tuple(f's{k}' for k in range(257))}, 'malformed'),
     ({'purpose': 'delete'}, 'malformed'), ({'architecture_hash': 'A' * 64}, 'malformed'),

@@ -14,11 +14,13 @@
 
 """Stations that learn from each other: real nodes, real DDS, real training processes."""
 
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from fedefm_ros.federation.trust.peers import Peers
 from fedefm_ros.nodes.bring_up import ACTIVE
 from fedefm_ros.nodes.bring_up import LifecycleClient
 from fedefm_ros.nodes.federation_monitor import FederationMonitor
+from fedefm_ros.nodes.procedure import Procedure
 from fedefm_ros.nodes.session import spinning
 
 import psutil
@@ -46,6 +49,8 @@ SMALL = {'task': 'foundation', 'model': '', 'image_size': 32, 'images': 12, 'hel
          'interval': 0.0, 'idle_after': 0.0, 'peer_margin': 1.0, 'gate_margin': 1.0,
          'deadline': 15.0, 'silence': 5.0, 'chunk_timeout': 1.0, 'chunk_size': 1 << 16}
 KINDS = ('human', 'animal', 'phantom')
+#: Of the soak test; less of it, to try the test itself.
+SOAK_SECONDS = float(os.environ.get('FEDEFM_SOAK_SECONDS', 3600))
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -122,7 +127,8 @@ def process_tree(process):
 @pytest.fixture
 def hospitals(tmp_path, request):
     """Return a function that makes the stations of a federation."""
-    names = [f'{request.node.name.rpartition("_")[2][:8]}_{letter}' for letter in 'abc']
+    last = re.sub('[^a-z0-9]', '', request.node.name.rpartition('_')[2])
+    names = [f'{last[:8]}_{letter}' for letter in 'abc']
     with Processes(tmp_path / 'logs') as processes, \
             spinning(lambda context: FederationMonitor(names, context=context)) as monitor:
         yield lambda **settings: Hospitals(tmp_path, names, processes, monitor, **settings)
@@ -149,19 +155,27 @@ def test_stations_learn_kinds_that_they_never_had(tmp_path):
     assert other.returncode == 1 and 'other settings' in other.stderr
 
 
-def test_stations_that_are_killed_again_and_again_keep_their_rounds(hospitals):
-    made = hospitals(rounds=3)
+@pytest.mark.parametrize('kills, rounds', [
+    (3, 2), pytest.param(20, 6, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_stations_that_are_killed_again_and_again_keep_their_rounds(hospitals, kills, rounds):
+    made = hospitals(rounds=rounds)
     rng = random.Random(5)
     running = {name: made.start(name) for name in made.names}
-    for _ in range(6):
+    for number in range(kills):
         # At any moment of a round: some status is always on its way.
         moment = time.monotonic() + rng.uniform(0.2, 4.0)
         made.wait_for(lambda moment=moment: time.monotonic() > moment, 'a moment')
-        victim = rng.choice(made.names)
+        victim = made.names[number % 3]
         made.kill(victim, running[victim])
         running[victim] = made.start(victim)
-    made.wait_for(lambda: all(made.journal(name).round >= 3 and made.journal(name).phase == 'rest'
-                              for name in made.names), 'three rounds were not made')
+    made.wait_for(lambda: all(
+        made.journal(name).round >= rounds and made.journal(name).phase == 'rest'
+        for name in made.names), f'{rounds} rounds were not made')
+    check_folders(made)
+
+
+def check_folders(made):
+    """Every model on any disk is whole, named by its content, and finite; the disk is bounded."""
     for name in made.names:
         state = made.folder / 'state' / name
         for path in (state / 'models').iterdir():
@@ -170,6 +184,93 @@ def test_stations_that_are_killed_again_and_again_keep_their_rounds(hospitals):
         for path in (state / 'accepted').glob('*.safetensors'):
             assert all(value.isfinite().all() for value in load_file(path).values())
         assert sum(path.stat().st_size for path in state.rglob('*') if path.is_file()) < 40e6
+
+
+def test_the_doctor_finds_the_peers_and_what_is_missing(hospitals, tmp_path):
+    made = hospitals()
+    own, peer, absent = made.names
+    for name in (own, peer):
+        made.start(name)
+    made.wait_for(lambda: made.journal(peer).offers and made.journal(own).architecture_hash,
+                  'nothing was offered')
+
+    def doctor(*arguments):
+        file = tmp_path / 'doctor.json'
+        done = fedefm('doctor', '--folder', made.folder / 'keys' / own, '--state',
+                      made.folder / 'state' / own, '--json', file, *arguments)
+        found = json.loads(file.read_text())['findings']
+        return done.returncode, {(one['check'], one['station']): one for one in found}
+    # A round may take as long as its deadline: the third station is waited for.
+    code, found = doctor('--stations', f'{own},{peer}', '--canary', '--round-seconds', PATIENCE)
+    assert code == 0, found
+    assert found['own node', '']['outcome'] == found['reached', peer]['outcome'] == 'ok'
+    assert found['piece', peer]['outcome'] in ('ok', 'warn')  # warn: between two offers
+    assert peer in found['canary', '']['text']
+    # A key that is not the one that the peer signs with is seen.
+    other = Identity.create(tmp_path / 'other', peer)
+    (made.folder / 'keys' / own / f'{peer}.pub').unlink()
+    Peers.read(made.folder / 'keys' / own).add(tmp_path / 'other' / f'{other.name}.pub')
+    code, found = doctor('--seconds', 4)
+    assert code == 1 and 'bad_signature' in found['announcement', peer]['text']
+    assert 'not found' in found['reached', absent]['text']
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * SOAK_SECONDS + 900)
+def test_hours_of_procedures_and_idle_phases_leak_nothing(hospitals):
+    made = hospitals(rounds=0, idle_after=1.0, interval=2.0)
+    rng = random.Random(7)
+    running = {name: made.start(name) for name in made.names}
+    procedures = {name: Procedure(made.monitor, f'/{name}/fluoroscopy/image_raw')
+                  for name in made.names}
+    until = dict.fromkeys(made.names, 0.0)
+    began = time.monotonic()
+    rows = []
+    while time.monotonic() - began < SOAK_SECONDS:
+        moment = time.monotonic() + 0.2
+        made.wait_for(lambda moment=moment: time.monotonic() > moment, 'a moment')
+        for name, procedure in procedures.items():
+            # A fifth of the time, procedures of some seconds.
+            if time.monotonic() < until[name]:
+                procedure.image()
+            elif rng.random() < 0.2 * 0.2 / 5.0:
+                until[name] = time.monotonic() + rng.uniform(2.0, 8.0)
+        if len(rows) < (time.monotonic() - began) * 60 / SOAK_SECONDS:
+            rows.append(usage(made, running))
+    told = {'seconds': SOAK_SECONDS, 'rows': rows,
+            'rounds': [made.journal(name).round for name in made.names],
+            'refusals': [made.journal(name).refusals for name in made.names],
+            'last_refusals': [made.journal(name).last_refusal for name in made.names]}
+    Path(os.environ.get('FEDEFM_SOAK_JSON', made.folder / 'soak.json')).write_text(
+        json.dumps(told, indent=1))
+    assert min(told['rounds']) >= max(3, SOAK_SECONDS / 120), told
+    for name in made.names:
+        # After two rounds all is loaded that ever is.
+        warm = next(row[name] for row in rows if row[name]['round'] >= 2)
+        last = rows[-1][name]
+        assert last['memory'] < 1.15 * warm['memory'] + 20e6, (warm, last)
+        assert last['files'] <= warm['files'] + 12, (warm, last)
+    check_folders(made)
+
+
+def usage(made, running):
+    """Return round, memory (bytes), open files and bytes on disk of each station."""
+    found = {}
+    for name, process in running.items():
+        memory = files = 0
+        for one in [psutil.Process(process.pid), *process_tree(process)]:
+            try:
+                memory += one.memory_info().rss
+                files += one.num_fds()
+            except psutil.NoSuchProcess:
+                continue
+        disk = 0
+        for path in (made.folder / 'state' / name).rglob('*'):
+            with contextlib.suppress(FileNotFoundError):  # models come and go
+                disk += path.stat().st_size
+        found[name] = {'round': made.journal(name).round, 'memory': memory, 'files': files,
+                       'disk': disk}
+    return found
 
 
 def test_a_procedure_stops_the_training_and_its_end_lets_it_go_on(tmp_path):

@@ -15,6 +15,7 @@
 """The training process as its owner sees it: one job at a time, stopped and let go at will."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 import json
 import os
@@ -65,6 +66,8 @@ class Crew:
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
         self._process: subprocess.Popen | None = None
         self._paused = False
+        #: Called by another thread when there is something to poll.
+        self.wake: Callable[[], None] = lambda: None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ class Crew:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 text=True, env=environment, start_new_session=True)
-        threading.Thread(target=_read, args=(self._process, self._lines), daemon=True,
+        threading.Thread(target=self._read, args=(self._process,), daemon=True,
                          name='worker answers').start()
 
     def _answered(self, line: str) -> Outcome | None:
@@ -175,8 +178,9 @@ class Crew:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
-
-def _read(process: subprocess.Popen, lines: queue.SimpleQueue) -> None:
-    for line in process.stdout:
-        lines.put((process, line))
-    lines.put((process, None))
+    def _read(self, process: subprocess.Popen) -> None:
+        for line in process.stdout:
+            self._lines.put((process, line))
+            self.wake()
+        self._lines.put((process, None))
+        self.wake()

@@ -60,12 +60,19 @@ class Desk:
         self.inbox = Inbox(folder / 'inbox', transport, options.chunk_timeout, options.bandwidth,
                            clock)
         self.changed: Callable[[], None] = lambda: None
+        #: Called by another thread when there is something to poll.
+        self.wake: Callable[[], None] = lambda: None
+        for path in (folder / 'outgoing').glob('*'):
+            path.unlink()  # what a power cut left: it is coded anew
         self._audit = AuditLog(folder / 'audit.jsonl', AUDIT_BYTES)
         self._received_before = self.journal.bytes_received
         # Sealing hundreds of megabytes takes a second that the caller's thread does not have.
         self._packer = ThreadPoolExecutor(1, 'packer')
         self._most_offers = 4 * len(options.stations) * options.laps
         self._packing: dict[str, Future] = {}
+        #: Of what is offered: SHA-256 -> key. Kept in memory only: after a restart, what a station
+        #: refuses is waited for until the deadline.
+        self._keys: dict[str, bytes | None] = {}
         #: Payloads in the outbox that no manifest tells of yet.
         self._unannounced: set[str] = set()
 
@@ -109,6 +116,7 @@ class Desk:
             what, _, tag = outcome.tag.partition(' ')
             if what == 'encode' and not outcome.error:
                 self._packing[tag] = self._packer.submit(self._pack, Path(outcome.result['path']))
+                self._packing[tag].add_done_callback(lambda _: self.wake())
             else:
                 outcomes.append(outcome)
         for tag, future in list(self._packing.items()):
@@ -124,12 +132,29 @@ class Desk:
     def offer(self, tag: str, model: str) -> None:
         """Have a model coded and put into the outbox; `poll` gives `offer TAG` when it is."""
         self.crew.submit(f'encode {tag}', 'encode', urgent=True, model=model,
-                         codec=self.options.codec)
+                         codec=self.options.codec, name=tag)
 
     def discard(self, packed: tuple[Offered, bytes | None]) -> None:
         """Forget a packed model that nobody wants any more."""
         self._unannounced.discard(packed[0].sha256)
         self.outbox.remove(packed[0].sha256)
+
+    def tell_refusal(self, manifest: Manifest) -> None:
+        """Tell the sender of a visitor that it is not taken, so that it goes on without a stop."""
+        if manifest.purpose == 'overseas':
+            self.transport.announce(
+                manifest.refusal_by(self.options.name).signed_by(self.identity))
+
+    def take_back(self, refusal: Manifest) -> tuple[Manifest, tuple[Offered, bytes | None]] | None:
+        """Return what was offered and refused, to be announced elsewhere; None: it is gone."""
+        for text in self.journal.offers:
+            said = Manifest.from_json(text)
+            if refusal.is_refusal_of(said) and said.sha256 in self._keys:
+                self.journal.offers.remove(text)
+                self._unannounced.add(said.sha256)
+                return said, (Offered(said.sha256, said.size, said.chunk_size),
+                              self._keys[said.sha256])
+        return None
 
     def close(self) -> None:
         """Wait for what is being packed."""
@@ -163,6 +188,7 @@ class Desk:
         kept = [text for text in journal.offers
                 if purpose != 'aggregate' or Manifest.from_json(text).purpose != 'aggregate']
         journal.offers = [*kept, manifest.to_json()][-self._most_offers:]
+        self._keys[offered.sha256] = key
         # Before others can see it: after a restart it must be known.
         self._unannounced.discard(offered.sha256)
         self.save()
@@ -179,6 +205,7 @@ class Desk:
             Manifest.from_json(text).sha256 for text in self.journal.offers}
         sweep(self.folder / 'inbox', {Manifest.from_json(visit['manifest']).sha256
                                       for visit in self.journal.visits.values()})
+        self._keys = {sha256: key for sha256, key in self._keys.items() if sha256 in offered}
         for entry in self.outbox.offered:
             # What is being packed may lie there already, and its manifest is still to come.
             if entry.sha256 not in offered and not self._packing:

@@ -17,6 +17,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+import math
 from pathlib import Path
 import time
 
@@ -32,8 +33,12 @@ from fedefm_ros.federation.trust.refusal import Refused
 class _Arrival:
     manifest: Manifest
     fetch: Fetch
+    #: Of fetch.window.
+    most: int
     #: Chunk -> when it was asked for.
     asked: dict[int, float] = field(default_factory=dict)
+    #: When anything of it came last: on a slow line, pieces wait for those before them.
+    heard: float = -math.inf
     #: Chunks that the sender says it cannot give, and why; such that it could not give yet.
     missing: list[tuple[int, str]] = field(default_factory=list)
     later: list[int] = field(default_factory=list)
@@ -52,6 +57,13 @@ class Inbox:
     """
 
     BUSY_SECONDS = 0.5
+    #: Bytes and chunks of a model that are asked for at a time, at most: enough that neither end
+    #: waits for the other, few enough for the queue of a ROS service.
+    IN_FLIGHT, MOST_CHUNKS = 8 << 20, 8
+    #: Chunks at the beginning. One more for each that comes in so many seconds, half as many
+    #: after one that took longer than SLOW: what a slow line has no room for is lost there, and
+    #: DDS sends it again and again.
+    FIRST_CHUNKS, QUICK, SLOW = 2, 0.25, 1.0
 
     def __init__(self, folder: Path, transport: Transport, timeout: float, bandwidth: int,
                  clock: Callable[[], float] = time.monotonic):
@@ -71,7 +83,9 @@ class Inbox:
         :raises Refused: the disk has no room for it, or it is being fetched already.
         """
         try:
-            self._arrivals[key] = _Arrival(manifest, Fetch(manifest, self._folder))
+            most = min(max(self.IN_FLIGHT // manifest.chunk_size, 2), self.MOST_CHUNKS)
+            self._arrivals[key] = _Arrival(
+                manifest, Fetch(manifest, self._folder, self.FIRST_CHUNKS), most)
         except Refused:
             raise
         except FedefmError as error:
@@ -98,21 +112,26 @@ class Inbox:
                 while arrival.missing:
                     arrival.fetch.failed(*arrival.missing.pop())
                 for index, when in list(arrival.asked.items()):
-                    if now - when > self._timeout:
+                    if now - max(when, arrival.heard) > self._timeout:
                         del arrival.asked[index]
+                        arrival.fetch.window = max(1, arrival.fetch.window // 2)
                         arrival.fetch.failed(index, 'no answer')
-                if now >= arrival.pause_until:
-                    self._ask(arrival, now)
+                self._ask(arrival, now)
             except Refused as refused:
                 failed.append((key, refused))
                 self.forget(key)
         return complete, failed
 
-    def chunk(self, station: str, sha256: str, index: int, data: bytes, digest: str) -> None:
-        """Take a chunk that came."""
+    def chunk(self, station: str, sha256: str, index: int, data, digest: str) -> bool:
+        """Take a chunk that came, bytes-like; return whether there is something to pump now."""
         self.received += len(data)
+        ready, now = False, self._clock()
         for arrival in self._of(station, sha256):
-            arrival.asked.pop(index, None)
+            took = now - arrival.asked.pop(index, now)
+            arrival.heard = now
+            window = arrival.fetch.window
+            arrival.fetch.window = min(window + 1, arrival.most) if took < self.QUICK else \
+                max(1, window // 2) if took > self.SLOW else window
             try:
                 arrival.fetch.take(index, data, digest)
             except Refused as refused:
@@ -120,7 +139,9 @@ class Inbox:
             except FedefmError as error:
                 arrival.fault = Refused('disk', str(error))
             else:
-                self._ask(arrival, self._clock())
+                self._ask(arrival, now)
+            ready |= arrival.fetch.done or arrival.fault is not None
+        return ready
 
     def no_chunk(self, station: str, sha256: str, index: int, why: str, busy: bool) -> None:
         """Take the answer that a chunk cannot be had; busy: not now."""
@@ -143,11 +164,12 @@ class Inbox:
                 if one.manifest.sender == station and one.manifest.sha256 == sha256]
 
     def _ask(self, arrival: _Arrival, now: float) -> None:
-        again, arrival.later = arrival.later, []
-        for index in (*again, *arrival.fetch.wanted()):
+        while now >= arrival.pause_until:
+            due = [arrival.later.pop()] if arrival.later else arrival.fetch.wanted(1)
+            if not due:
+                return
+            index, = due
             if self._bucket:
-                delay = self._bucket.delay(arrival.manifest.chunk_size)
-                if delay > 0:
-                    arrival.pause_until = now + delay
+                arrival.pause_until = now + self._bucket.delay(arrival.manifest.chunk_size)
             arrival.asked[index] = now
             self._transport.ask(arrival.manifest.sender, arrival.manifest.sha256, index)

@@ -55,12 +55,16 @@ class Journal:
     returned: list = field(default_factory=list)
     candidate: str = ''
     candidate_scores: dict = field(default_factory=dict)
+    #: Nobody is left on the own model's trip who would take it.
+    trip_over: bool = False
+    #: Neighbours whose finished model was refused: name -> its round. It is not waited for.
+    declined: dict = field(default_factory=dict)
     #: Idle seconds spent in the phase.
     spent: float = 0.0
     #: Neighbours' finished models: name -> {model, round, scores}.
     neighbours: dict = field(default_factory=dict)
     #: Models of others that are here, by the hex nonce of their manifest:
-    #: {manifest, stage: fetch | train | offer, model}.
+    #: {manifest, stage: fetch | train | offer, model, own: the model it is compared with}.
     visits: dict = field(default_factory=dict)
     #: Manifests (JSON) that are still worth announcing after a restart.
     offers: list = field(default_factory=list)
@@ -101,5 +105,6 @@ class Journal:
         named = {self.model, self.used, self.previous, self.trained, self.candidate,
                  *self.returned}
         named |= {entry['model'] for entry in self.neighbours.values()}
-        named |= {visit['model'] for visit in self.visits.values()}
+        named |= {visit.get(which, '') for visit in self.visits.values()
+                  for which in ('model', 'own')}
         return named - {''}

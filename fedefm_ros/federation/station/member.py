@@ -38,6 +38,7 @@ from fedefm_ros.federation.station.own_round import Accepted
 from fedefm_ros.federation.station.own_round import OwnRound
 from fedefm_ros.federation.station.transport import Transport
 from fedefm_ros.federation.station.visits import Visits
+from fedefm_ros.federation.transfer.outbox import Chunk
 from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.trust.peers import Peers
@@ -83,10 +84,15 @@ class Member:
         """Return the books; to read only."""
         return self._desk.journal
 
-    def observe(self, on_change: Callable[[], None],
-                on_accepted: Callable[[Accepted], None]) -> None:
-        """Be told when the status has changed, and of each model that passed the gate."""
+    def observe(self, on_change: Callable[[], None], on_accepted: Callable[[Accepted], None],
+                wake: Callable[[], None] = lambda: None) -> None:
+        """
+        Be told when the status has changed, and of each model that passed the gate.
+
+        :param wake: called by any thread when `tick` has something to do before its time.
+        """
         self._desk.changed, self._round.on_accepted = on_change, on_accepted
+        self._desk.wake = self._desk.crew.wake = wake
 
     def tick(self, idle: bool) -> None:
         """Do what can be done now. Not idle: training stands still and nothing is asked for."""
@@ -131,18 +137,21 @@ class Member:
     def heard(self, manifest: Manifest) -> None:
         """Take an announcement."""
         self._visits.heard(manifest)
+        if self.idle:
+            self._visits.pump()
 
-    def serve(self, sha256: str, index: int) -> bytes:
+    def serve(self, sha256: str, index: int) -> Chunk:
         """Return a chunk of what this station offers; raises Refused."""
         if not self.idle:
             raise Refused('busy', 'a procedure runs, or the federation is paused')
-        data = self._desk.outbox.chunk(sha256, index)
-        self.journal.bytes_sent += len(data)
-        return data
+        chunk = self._desk.outbox.chunk(sha256, index)
+        self.journal.bytes_sent += len(chunk.data)
+        return chunk
 
     def chunk(self, station: str, sha256: str, index: int, data: bytes, digest: str) -> None:
         """Take a chunk that was asked for."""
-        self._desk.inbox.chunk(station, sha256, index, data, digest)
+        if self._desk.inbox.chunk(station, sha256, index, data, digest) and self.idle:
+            self._visits.pump()
 
     def no_chunk(self, station: str, sha256: str, index: int, why: str, busy: bool) -> None:
         """Take the word that a chunk cannot be had; busy: not now."""
@@ -154,6 +163,7 @@ class Member:
 
     def close(self) -> None:
         """Keep what there is and end the training process."""
+        self._desk.wake = self._desk.crew.wake = lambda: None
         self._desk.crew.close()
         self._desk.close()
         self._desk.save()

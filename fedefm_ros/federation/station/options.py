@@ -60,6 +60,8 @@ class MemberOptions:
     peer_margin: float = 0.3
     #: ... and the station's new model, to replace the old one.
     gate_margin: float = 0.02
+    #: How many times as long as the old one's its inference may take.
+    gate_slowdown: float = 1.5
     #: How the weights are coded, whether they are encrypted, and the bytes of a chunk.
     codec: str = 'safetensors+zstd'
     encrypt: bool = True

@@ -23,6 +23,8 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station import journal as phases
 from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.desk import Desk
+from fedefm_ros.federation.station.gate import Candidate
+from fedefm_ros.federation.station.gate import judge
 from fedefm_ros.federation.station.visits import Visits
 from fedefm_ros.federation.trust.manifest import Manifest
 
@@ -78,14 +80,17 @@ class OwnRound:
             elif self._should_start():
                 self._start()
         elif journal.phase == phases.AWAY:
-            if journal.returned or overdue or not self._first_stop():
+            if journal.returned or overdue or journal.trip_over or not self._first_stop():
                 if not journal.returned:
                     self._desk.note('alone', reason=f'round {journal.round}',
                                     text='the own model did not come home')
                 self._enter(phases.HOME)
         elif journal.phase == phases.MIX and 'mix' not in self._desk.crew.tags:
-            if overdue or not [name for name in options.neighbours()
-                               if name not in self._fresh() and not self._desk.is_silent(name)]:
+            missing = [name for name in options.neighbours()
+                       if name not in self._fresh() and not self._desk.is_silent(name)
+                       and journal.declined.get(name, -1) < journal.round]
+            # Not before the own model is announced: the others wait for it.
+            if overdue or not missing and self._is_announced():
                 self._mix()
 
     def finished(self, what: str, key: str, outcome: Outcome) -> None:
@@ -113,6 +118,8 @@ class OwnRound:
             journal.emd_weights = {} if math.isnan(weight) else dict.fromkeys(
                 self._desk.options.route(self._desk.options.name, journal.round), weight)
             self._enter(phases.MIX)
+        elif what == 'slowdowns':
+            self._judge(result['slowdowns'])
         elif what in ('local', 'mix'):
             journal.candidate, journal.candidate_scores = result['model'], result['scores']
             self._enter(phases.GATE)
@@ -149,6 +156,7 @@ class OwnRound:
             journal.round = newest
         journal.returned, journal.trained, journal.candidate = [], '', ''
         journal.present, journal.absent, journal.emd_weights = [], [], {}
+        journal.trip_over = False
         self._enter(phases.AWAY)
 
     def _should_start(self) -> bool:
@@ -179,7 +187,10 @@ class OwnRound:
         elif journal.phase == phases.MIX:
             desk.offer(phases.MIX, journal.trained)
         elif journal.phase == phases.GATE:
-            self._try_candidate()
+            # One by one beside the model in use, in the same minute: the load is the same.
+            models = [model for model, _ in self._candidates()]
+            desk.crew.submit('slowdowns', 'slowdowns', models=models,
+                             used=journal.used or models[0])
 
     def _is_announced(self) -> bool:
         """Return whether the phase only waits for others: its own model is offered already."""
@@ -229,30 +240,25 @@ class OwnRound:
                                shares=shares,
                                others=[entry['model'] for entry in usable.values()])
 
-    def _try_candidate(self) -> None:
-        """
-        Decide what the federation goes on with, and what the station itself uses.
+    def _candidates(self) -> list[tuple[str, dict]]:
+        """Return models and scores; where mixing spoils it, what was learnt at home may do."""
+        journal = self._desk.journal
+        made = [(journal.candidate, journal.candidate_scores)]
+        return [*made, (journal.trained, journal.trained_scores)] if journal.trained else made
 
-        The mean may know more of others' data and less of the own: it is carried on where it is
-        not plainly bad (`peer_margin`), and used where it is not worse (`gate_margin`).
-        """
+    def _judge(self, slowdowns: list[float]) -> None:
         journal, options = self._desk.journal, self._desk.options
-        candidates = [(journal.candidate, journal.candidate_scores)]
-        if journal.trained:  # where mixing spoils it, what was learnt at home may still do
-            candidates.append((journal.trained, journal.trained_scores))
-        before = journal.used_scores.get('score', -math.inf)
-        for model, scores in reversed(candidates):
-            if scores['score'] >= before - options.peer_margin:
-                journal.model, journal.scores = model, scores
-        for model, scores in candidates:
-            if scores['score'] >= before - options.gate_margin:
-                break
-        else:
-            self._desk.note('kept', reason=f'round {journal.round}',
-                            text=f'the new model scores {candidates[0][1]["score"]:.4f}, the one '
-                                 f'in use {before:.4f}')
+        verdict = judge(
+            [Candidate(*one, slow) for one, slow in zip(self._candidates(), slowdowns)],
+            journal.used_scores.get('score', -math.inf), options.peer_margin,
+            options.gate_margin, options.gate_slowdown)
+        if verdict.carried:
+            journal.model, journal.scores = verdict.carried.model, verdict.carried.scores
+        if verdict.used is None:
+            self._desk.note('kept', reason=f'round {journal.round}', text=verdict.why)
             self._end(accepted=False)
             return
+        model, scores = verdict.used.model, verdict.used.scores
         if model != journal.used:
             journal.previous, journal.previous_scores = journal.used, journal.used_scores
         journal.used, journal.used_scores = model, scores

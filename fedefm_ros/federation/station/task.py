@@ -16,10 +16,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 import hashlib
 import json
+import math
 from pathlib import Path
+import time
 
 from fedefm_ros import labels
 from fedefm_ros.backbones import registry
@@ -72,6 +75,24 @@ class Task:
     def score(self, network: nn.Module) -> dict[str, float]:
         """Return measures on the held-out data; `score`, 0 to 1, is the one that decides."""
         return self.measure(network, *self._held_out)
+
+    def slowdowns(self, states: Sequence[State], used: State, repeats: int = 5) -> list[float]:
+        """
+        Return how many times as long as with the used weights an inference takes with others.
+
+        The same network can differ: numbers too small for the normal range are slow ones. The
+        shortest of several tries each, in turn, on a held-out image.
+        """
+        image, shortest = self._held_out[0][:1], [math.inf] * (len(states) + 1)
+        with torch.inference_mode():
+            for _ in range(repeats):
+                for k, state in enumerate((used, *states)):
+                    self.network.load_state_dict(state)
+                    network = self.network.eval()
+                    began = time.perf_counter()
+                    network(image)
+                    shortest[k] = min(shortest[k], time.perf_counter() - began)
+        return [seconds / shortest[0] for seconds in shortest[1:]]
 
     def measure(self, network: nn.Module, images, truth) -> dict[str, float]:
         """Return the measures on other data of the same shapes."""

@@ -54,14 +54,21 @@ class Visits:
             return  # the last: told again, as after a restart
         try:
             manifest.verify(desk.peers)
+            if manifest.purpose == 'refused':
+                self._pass_over(manifest)
+                return
             desk.guard.check(manifest)
+        except Refused as refused:
+            desk.refuse(refused, manifest)
+            return
+        try:
             if not self._is_wanted(manifest):
                 return
             if len(desk.journal.visits) >= self.MOST:
                 raise Refused('too_many', f'{self.MOST} models are here already')
             desk.inbox.expect(key, manifest)
         except Refused as refused:
-            desk.refuse(refused, manifest)
+            self._refuse(refused, manifest)
             return
         desk.journal.visits[key] = {'manifest': manifest.to_json(), 'stage': FETCH, 'model': ''}
         desk.save()
@@ -143,8 +150,11 @@ class Visits:
                              steps=desk.options.stop_steps, round=manifest.round,
                              hop=manifest.hop)
         else:
-            desk.crew.submit(f'try_out {key}', 'try_out', urgent=True, **told,
-                             own=desk.journal.trained or desk.journal.model)
+            # In the books, so that it stays even if the round ends before the job begins.
+            own = desk.journal.trained or desk.journal.model
+            desk.journal.visits[key]['own'] = own
+            desk.save()
+            desk.crew.submit(f'try_out {key}', 'try_out', urgent=True, **told, own=own)
 
     def _send_on(self, key: str, packed) -> None:
         manifest = self._manifest(key)
@@ -162,8 +172,10 @@ class Visits:
         refused = held_out_refusal(journal.scores.get('score', 0.0), result['scores']['score'],
                                    desk.options.peer_margin)
         if refused:
-            desk.refuse(refused, manifest)
+            self._refuse(refused, manifest)
         elif manifest.purpose == 'aggregate':
+            if journal.neighbours.get(manifest.owner, {}).get('round', -1) > manifest.round:
+                return  # one whose piece was lost comes after the next round's
             journal.neighbours[manifest.owner] = {
                 'model': result['model'], 'round': manifest.round, 'scores': result['scores']}
         elif journal.phase == phases.AWAY and manifest.round == journal.round:
@@ -171,14 +183,49 @@ class Visits:
             journal.present = sorted({*journal.present, manifest.sender})
 
     def _give_up(self, key: str, refused: Refused) -> None:
-        self._desk.refuse(refused, self._manifest(key))
+        self._refuse(refused, self._manifest(key))
         self._done_with(key)
 
-    def _done_with(self, key: str) -> None:
+    def _refuse(self, refused: Refused, manifest: Manifest) -> None:
+        """Refuse a true announcement, so that nobody waits for what will not come of it."""
+        journal = self._desk.journal
+        if manifest.purpose == 'aggregate' and manifest.round >= journal.round:
+            journal.declined[manifest.sender] = manifest.round
+        if manifest.purpose == 'return' and manifest.round == journal.round:
+            journal.trip_over = True
+        self._desk.refuse(refused, manifest)
+        self._desk.tell_refusal(manifest)
+
+    def _pass_over(self, refusal: Manifest) -> None:
+        """Send a model that a station does not take to the next stop, or home."""
+        desk, journal = self._desk, self._desk.journal
+        desk.guard.check(refusal)
+        found = desk.take_back(refusal)
+        if found is None:
+            return
+        self._mark(refusal)
+        said, packed = found
+        desk.note('passed over', refusal.sender, f'round {said.round}', f'model of {said.owner}')
+        hop, stop = desk.next_stop(said.owner, said.round, said.hop + 1)
+        if said.owner != desk.options.name:
+            desk.announce(packed, 'overseas' if stop else 'return', said.owner, said.round, hop,
+                          (stop or said.owner,), said.architecture_hash)
+        elif stop and (journal.round, journal.phase) == (said.round, phases.AWAY):
+            desk.announce(packed, 'overseas', said.owner, said.round, hop, (stop,),
+                          said.architecture_hash)
+        else:
+            desk.discard(packed)
+            journal.trip_over |= journal.round == said.round
+            desk.save()
+
+    def _mark(self, manifest: Manifest) -> None:
         try:
-            self._desk.guard.taken(self._manifest(key))
+            self._desk.guard.taken(manifest)
         except FedefmError as error:  # its round is over meanwhile, or the disk is full
             self._desk.note('not marked', reason=str(error))
+
+    def _done_with(self, key: str) -> None:
+        self._mark(self._manifest(key))
         self._desk.inbox.forget(key)
         del self._desk.journal.visits[key]
         self._desk.save()

@@ -80,9 +80,13 @@ class Work:
         batches = self.task.data.batches(steps, round, 'visit', owner, hop)
         return {'model': self._keep(overseas(self._bench, visitor, batches))}
 
-    def encode(self, model: str, codec: str) -> dict:
-        """Write a model as it is to be sent."""
-        path = self._folder / 'outgoing' / f'{model}.bin'
+    def encode(self, model: str, codec: str, name: str) -> dict:
+        """
+        Write a model as it is to be sent.
+
+        :param name: of the file; two that are the same model are two files.
+        """
+        path = self._folder / 'outgoing' / f'{name}.bin'
         write_atomically(path, encode(self.read(model), codec))
         return {'path': str(path)}
 
@@ -110,6 +114,11 @@ class Work:
         radius = default_radius(self.read(before), mine)
         near = [clip_difference(mine, self.read(name), radius) for name in others]
         return self._scored(average([mine, *near], [1 - sum(shares), *shares]))
+
+    def slowdowns(self, models: list, used: str) -> dict:
+        """Time models beside the one in use."""
+        return {'slowdowns': self.task.slowdowns([self.read(name) for name in models],
+                                                 self.read(used))}
 
     def accept(self, model: str, provenance: dict) -> dict:
         """Write a model for the station's own use, with where it comes from."""

@@ -16,5 +16,5 @@
 How weights become bytes and get from station to station, whatever carries the chunks.
 
 codec: weights <-> payload. outbox: the sender's side. fetch: the receiver's side, without any
-input or output but its files. pace: the bandwidth cap.
+input or output but its files. chunk_table: the SHA-256 of a payload. pace: the bandwidth cap.
 """

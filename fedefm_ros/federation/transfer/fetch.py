@@ -24,6 +24,7 @@ from pathlib import Path
 import re
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.transfer.chunk_table import payload_sha256
 from fedefm_ros.federation.transfer.part_file import is_open
 from fedefm_ros.federation.transfer.part_file import PartFile
 from fedefm_ros.federation.trust.limits import Limits
@@ -47,7 +48,7 @@ class Fetch:
         path = fetch.finish(key)
 
     A new one for the same payload goes on where an earlier one stopped. `counts` says how many
-    answers were 'corrupt', 'duplicate', 'unasked' or 'failed'.
+    answers were 'corrupt', 'duplicate', 'unasked' or 'failed'. `window` can be changed meanwhile.
     """
 
     def __init__(self, manifest: Manifest, folder: Path, window: int = 4, max_tries: int = 5,
@@ -65,17 +66,14 @@ class Fetch:
             raise FedefmError(f'window {window}, max_tries {max_tries}; expected 1 or more')
         check_fields(manifest, limits)
         self.manifest, self.counts = manifest, Counter()
-        self._folder, self._window, self._max_tries = folder, window, max_tries
+        self.window = window
+        self._folder, self._max_tries = folder, max_tries
         self._part = PartFile(folder / f'{manifest.sha256}-{manifest.chunk_size}', manifest.size,
                               manifest.chunk_size)
-        self._resumed = False
-        if self._part.complete:  # one look at the whole tells more than one at every chunk
-            self._start(range(self._part.chunks))
-            if self._digest.hexdigest() == manifest.sha256:
-                return
         present = self._part.present()
         self._resumed = bool(present)
         self._start(present)
+        self._doubt()
 
     @property
     def done(self) -> bool:
@@ -87,10 +85,15 @@ class Fetch:
         """Return bytes that are here and bytes in all."""
         return self._bytes, self.manifest.size
 
-    def wanted(self) -> list[int]:
-        """Return chunks to ask for now; they count as asked for until taken or failed."""
+    def wanted(self, most: int | None = None) -> list[int]:
+        """
+        Return chunks to ask for now; they count as asked for until taken or failed.
+
+        :param most: how many; None: as many as the window has room for.
+        """
         asked = []
-        while self._queue and len(self._in_flight) < self._window:
+        while (self._queue and len(self._in_flight) < self.window
+               and (most is None or len(asked) < most)):
             index = heapq.heappop(self._queue)
             if index not in self._have:
                 self._in_flight.add(index)
@@ -122,7 +125,8 @@ class Fetch:
             heapq.heappush(self._queue, index)
             raise
         self._in_flight.discard(index)
-        self._count(index, data)
+        self._count(index)
+        self._doubt()
         return True
 
     def failed(self, index: int, why: str) -> None:
@@ -143,7 +147,7 @@ class Fetch:
             raise FedefmError(f'{self._left} chunks are still missing')
         if self.manifest.sealed_keys and key is None:
             raise FedefmError('the payload is encrypted; open_key has its key')
-        if self._digest.hexdigest() != self.manifest.sha256:
+        if not self._is_whole():
             self.abandon()
             raise Refused('bad_hash', f'payload {self.manifest.sha256[:16]} of '
                           f'{self.manifest.sender} is not what was announced')
@@ -172,25 +176,27 @@ class Fetch:
         self._in_flight: set[int] = set()
         self._asked: set[int] = set()
         self._tries: Counter[int] = Counter()
-        self._digest, self._hashed, self._bytes = hashlib.sha256(), 0, 0
+        self._bytes = 0
         self._left = self._part.chunks
         self._queue = sorted(set(range(self._part.chunks)) - set(present))
         for index in present:
             self._count(index)
 
-    def _count(self, index: int, data=None) -> None:
-        """Count a chunk that is on disk, and hash as far as there is no gap."""
+    def _count(self, index: int) -> None:
         self._have.add(index)
         self._left -= 1
         self._bytes += self._part.length(index)
-        while self._hashed in self._have:
-            here = data is not None and self._hashed == index
-            self._digest.update(data if here else self._part.read(self._hashed))
-            self._hashed += 1
-        if self.done and self._resumed and self._digest.hexdigest() != self.manifest.sha256:
-            self._resumed = False  # what was here before may be to blame: once more, from nothing
+
+    def _doubt(self) -> None:
+        """Start over once where the whole is wrong: what was here before may be to blame."""
+        if self.done and self._resumed and not self._is_whole():
+            self._resumed = False
             self._part.clear()
             self._start([])
+
+    def _is_whole(self) -> bool:
+        """Return whether the chunks are those that were announced; each fits its own hash."""
+        return payload_sha256(self._part.table()) == self.manifest.sha256
 
     def _again(self, index: int, reason: str, why: str) -> None:
         self._in_flight.discard(index)

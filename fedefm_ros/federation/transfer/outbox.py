@@ -14,14 +14,18 @@
 
 """What a station offers: payloads on disk, as sent, read chunk by chunk."""
 
+from array import array
 from dataclasses import dataclass
 import hashlib
 import os
 from pathlib import Path
 import re
 import tempfile
+from typing import NamedTuple
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.transfer.chunk_table import DIGEST
+from fedefm_ros.federation.transfer.chunk_table import payload_sha256
 from fedefm_ros.federation.trust.limits import Limits
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.trust.sealing import encrypt_chunk
@@ -29,7 +33,6 @@ from fedefm_ros.federation.trust.sealing import OVERHEAD
 
 _FILE = re.compile(r'([0-9a-f]{64})\.([1-9][0-9]{0,9})')
 _TEMPORARY = '.new-'
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,20 @@ class Offered:
     chunk_size: int
 
 
+class Chunk(NamedTuple):
+    """A chunk as sent, and its SHA-256 (hex)."""
+
+    data: array
+    sha256: str
+
+
 class Outbox:
     """
     The payloads of a folder, which is the truth: a restarted station offers what is in it.
 
     A file appears whole or not at all. The oldest go first when the folder is full. Chunks may be
-    read while another thread puts.
+    read while another thread puts. They are hashed once, when they are put: what is spoilt on the
+    disk afterwards does not fit its hash at the receiver.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -58,8 +69,9 @@ class Outbox:
         self._folder, self._max_bytes = folder, max_bytes
         #: Oldest first.
         self._offered: dict[str, Offered] = {}
-        #: Of files from before the start: a power cut may have spoilt them.
-        self._unverified: set[str] = set()
+        #: SHA-256 of a payload -> those of its chunks; none yet of files from before the start,
+        #: which a power cut may have spoilt.
+        self._tables: dict[str, bytes] = {}
         self._used_keys: set[bytes] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +115,7 @@ class Outbox:
             self._use(key)
         self._make_room(size)
         try:
-            sha256 = self._write(data, chunk_size, step, key)
+            sha256, table = self._write(data, chunk_size, step, key)
         except OSError as error:
             raise FedefmError(f'{self._folder}: a payload of {size} bytes cannot be written: '
                               f'{error.strerror or error}') from error
@@ -111,11 +123,11 @@ class Outbox:
         known = self._offered.pop(sha256, None)
         if known is not None and known != offered:
             self._path(known).unlink(missing_ok=True)
+        self._tables[sha256] = table
         self._offered[sha256] = offered
-        self._unverified.discard(sha256)
         return offered
 
-    def chunk(self, sha256: str, index: int) -> bytes:
+    def chunk(self, sha256: str, index: int) -> Chunk:
         """Return a chunk as sent; raises Refused('unknown_payload') or ('bad_hash')."""
         offered = self._offered.get(sha256)
         if offered is None:
@@ -124,24 +136,26 @@ class Outbox:
         if not 0 <= index < -(-offered.size // offered.chunk_size):
             raise Refused('unknown_payload', f'chunk {index} of payload {sha256[:16]} does not '
                           f'exist; it has {-(-offered.size // offered.chunk_size)}')
-        if sha256 in self._unverified:
-            self._verify(offered)
+        table = self._tables.get(sha256) or self._verified(offered)
+        start = index * offered.chunk_size
+        # Read into what a ROS message takes as it is: no copy on the way.
+        data = array('B', bytes(1)) * min(offered.chunk_size, offered.size - start)
         try:
             with self._path(offered).open('rb', buffering=0) as file:
-                data = os.pread(file.fileno(), offered.chunk_size, index * offered.chunk_size)
+                count = os.preadv(file.fileno(), [data], start)
         except OSError as error:
             raise Refused('unknown_payload', f'payload {sha256[:16]} cannot be read: '
                           f'{error.strerror or error}') from error
-        if len(data) < min(offered.chunk_size, offered.size - index * offered.chunk_size):
+        if count < len(data):
             self.remove(sha256)
             raise Refused('bad_hash', f'payload {sha256[:16]} was cut off on disk; it is no '
                           'longer offered')
-        return data
+        return Chunk(data, table[index * DIGEST:(index + 1) * DIGEST].hex())
 
     def remove(self, sha256: str) -> None:
         """Offer a payload no longer; nothing happens where it is not there."""
         offered = self._offered.pop(sha256, None)
-        self._unverified.discard(sha256)
+        self._tables.pop(sha256, None)
         if offered is not None:
             self._path(offered).unlink(missing_ok=True)
 
@@ -162,7 +176,6 @@ class Outbox:
             if offered.sha256 in self._offered:
                 self._path(self._offered.pop(offered.sha256)).unlink()
             self._offered[offered.sha256] = offered
-        self._unverified = set(self._offered)
         self._make_room(0)
 
     def _make_room(self, size: int) -> None:
@@ -177,8 +190,10 @@ class Outbox:
             raise FedefmError('a key may encrypt one payload only; make a new one')
         self._used_keys.add(digest)
 
-    def _write(self, data: memoryview, chunk_size: int, step: int, key: bytes | None) -> str:
-        digest = hashlib.sha256()
+    def _write(self, data: memoryview, chunk_size: int, step: int, key: bytes | None
+               ) -> tuple[str, bytes]:
+        """Write a payload; return the SHA-256 of it and those of its chunks."""
+        digests = []
         handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=_TEMPORARY)
         try:
             with os.fdopen(handle, 'wb', buffering=0) as file:
@@ -186,27 +201,31 @@ class Outbox:
                     part = data[start:start + step]
                     if key is not None:
                         part = memoryview(encrypt_chunk(key, index, part))
-                    digest.update(part)
+                    digests.append(hashlib.sha256(part).digest())
                     while part:
                         part = part[file.write(part):]
-            os.replace(temporary, self._path(Offered(digest.hexdigest(), 0, chunk_size)))
+            table = b''.join(digests)
+            sha256 = payload_sha256(table)
+            os.replace(temporary, self._path(Offered(sha256, 0, chunk_size)))
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        return digest.hexdigest()
+        return sha256, table
 
-    def _verify(self, offered: Offered) -> None:
+    def _verified(self, offered: Offered) -> bytes:
         """Hash a file from before the start; it is not pushed to the disk when it is written."""
-        digest = hashlib.sha256()
+        digests = []
         try:
-            with self._path(offered).open('rb', buffering=0) as file:
-                while block := file.read(_BLOCK):
-                    digest.update(block)
+            with self._path(offered).open('rb') as file:
+                while block := file.read(offered.chunk_size):
+                    digests.append(hashlib.sha256(block).digest())
         except OSError as error:
             raise Refused('unknown_payload', f'payload {offered.sha256[:16]} cannot be read: '
                           f'{error.strerror or error}') from error
-        if digest.hexdigest() != offered.sha256:
+        table = b''.join(digests)
+        if payload_sha256(table) != offered.sha256:
             self.remove(offered.sha256)
             raise Refused('bad_hash', f'payload {offered.sha256[:16]} was damaged on disk; it is '
                           'no longer offered')
-        self._unverified.discard(offered.sha256)
+        self._tables[offered.sha256] = table
+        return table

@@ -21,9 +21,9 @@ import os
 from pathlib import Path
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.transfer.chunk_table import DIGEST
 
-_DIGEST = 32
-_NONE = bytes(_DIGEST)
+_NONE = bytes(DIGEST)
 PART, HAVE = '.part', '.have'
 
 
@@ -63,18 +63,16 @@ class PartFile:
         """Return the bytes of a chunk."""
         return min(self.chunk_size, self.size - index * self.chunk_size)
 
-    @property
-    def complete(self) -> bool:
-        """Return whether all chunks have been written; they may have been spoilt since."""
-        have = os.pread(self._have, self.chunks * _DIGEST, 0)
-        return all(have[start:start + _DIGEST] != _NONE for start in range(0, len(have), _DIGEST))
+    def table(self) -> bytes:
+        """Return the SHA-256 of each chunk, zeros where there is none."""
+        return os.pread(self._have, self.chunks * DIGEST, 0)
 
     def present(self) -> list[int]:
         """Return which chunks are there and undamaged, after reading them all."""
-        have = os.pread(self._have, self.chunks * _DIGEST, 0)
+        have = self.table()
         found = []
         for index in range(self.chunks):
-            digest = have[index * _DIGEST:(index + 1) * _DIGEST]
+            digest = have[index * DIGEST:(index + 1) * DIGEST]
             if digest != _NONE and hashlib.sha256(self.read(index)).digest() == digest:
                 found.append(index)
         return found
@@ -87,7 +85,7 @@ class PartFile:
         """Keep a chunk; raises FedefmError, and then it does not count as there."""
         try:
             _write(self._part, data, index * self.chunk_size)
-            _write(self._have, digest, index * _DIGEST)
+            _write(self._have, digest, index * DIGEST)
         except OSError as error:
             raise FedefmError(f'{self.path}: chunk {index} cannot be written: '
                               f'{error.strerror or error}; the transfer goes on when there is '
@@ -96,7 +94,7 @@ class PartFile:
     def clear(self) -> None:
         """Count all chunks as missing."""
         os.ftruncate(self._have, 0)
-        os.ftruncate(self._have, self.chunks * _DIGEST)
+        os.ftruncate(self._have, self.chunks * DIGEST)
 
     def move(self, target: Path) -> None:
         """Make it a whole file, once all chunks are there; it is on the disk afterwards."""
@@ -135,7 +133,7 @@ class PartFile:
                 self.remove()
             raise FedefmError(f'{self.path.parent}: {missing} bytes are needed for a payload, '
                               f'{free.f_bavail * free.f_frsize} are free')
-        if (status.st_size, os.fstat(self._have).st_size) != (self.size, self.chunks * _DIGEST):
+        if (status.st_size, os.fstat(self._have).st_size) != (self.size, self.chunks * DIGEST):
             self.clear()
             os.ftruncate(self._part, self.size)
 

@@ -35,7 +35,8 @@ from fedefm_ros.federation.trust.refusal import Refused
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-PROTOCOL_VERSION = 1
+#: 2: sha256 is over the hashes of the chunks, no longer over the bytes.
+PROTOCOL_VERSION = 2
 NONCE_BYTES = 16
 SIGNATURE_BYTES = 64
 #: So that no signature made for something else can pass for one of a manifest.
@@ -56,7 +57,8 @@ class Manifest:
     hop: int
     """Stops of the trip made so far."""
     purpose: str
-    """'overseas', 'return' or 'aggregate'."""
+    """'overseas', 'return', 'aggregate', or 'refused': nothing is offered, the sender says that it
+    does not take an overseas model, whose other fields are repeated."""
     architecture_hash: str
     base_sha256: str
     """state_digest of what a +topk codec is the difference to; '': none."""
@@ -65,7 +67,7 @@ class Manifest:
     """Bytes as sent."""
     chunk_size: int
     sha256: str
-    """Hex, of all bytes as sent."""
+    """Hex, of the SHA-256 of all chunks as sent (transfer.chunk_table)."""
     sealed_keys: bytes
     """The payload's key, 80 bytes a recipient in their order; empty: not encrypted."""
     samples: int
@@ -125,6 +127,19 @@ class Manifest:
         except BadSignatureError as error:
             raise Refused('bad_signature', f'the signature of {self.sender} does not fit: changed '
                           'on the way, or sent by somebody else with that name') from error
+
+    def refusal_by(self, station: str) -> 'Manifest':
+        """Return what a recipient tells the sender of an overseas model that it does not take."""
+        return replace(self, sender=station, recipients=(self.sender,), purpose='refused',
+                       sealed_keys=b'', stamp_ns=time.time_ns(), nonce=os.urandom(NONCE_BYTES),
+                       signature=b'')
+
+    def is_refusal_of(self, offer: 'Manifest') -> bool:
+        """Return whether it says that the one station an offer was for does not take it."""
+        return (self.purpose == 'refused' and offer.purpose == 'overseas'
+                and offer.recipients == (self.sender,)
+                and (offer.sha256, offer.owner, offer.round, offer.hop)
+                == (self.sha256, self.owner, self.round, self.hop))
 
     def check_architecture(self, architecture_hash: str) -> None:
         """Raise Refused unless it tells of weights of a network."""

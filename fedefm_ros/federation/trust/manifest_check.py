@@ -28,7 +28,7 @@ from fedefm_ros.federation.trust.sealing import SEALED_BYTES
 if TYPE_CHECKING:
     from fedefm_ros.federation.trust.manifest import Manifest
 
-PURPOSES = ('overseas', 'return', 'aggregate')
+PURPOSES = ('overseas', 'return', 'aggregate', 'refused')
 #: Of every number of which nothing else is known: those of a ROS time and an uint32 round.
 _LARGEST = {'round': (1 << 32) - 1, 'hop': (1 << 32) - 1, 'samples': (1 << 63) - 1,
             'stamp_ns': (1 << 31) * 1_000_000_000, 'size': (1 << 64) - 1,

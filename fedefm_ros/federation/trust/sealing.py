@@ -17,7 +17,7 @@ Encryption of payloads: a fresh key for each, sealed for every recipient.
 
 Chunks are encrypted one by one (XChaCha20-Poly1305), so that any of them can be asked for again
 and a transfer can be resumed. That they are all there, and the sender's, is not said by this but
-by the signed manifest, whose SHA-256 is over the bytes as sent.
+by the signed manifest, whose SHA-256 is over the chunks as sent.
 """
 
 from collections.abc import Sequence
