@@ -15,6 +15,7 @@
 """Measure the budgets: latency, transport, EMD and more, as ratios within one run."""
 
 from fedefm_ros.commands import bench_console
+from fedefm_ros.commands import bench_coordination
 from fedefm_ros.commands import bench_emd
 from fedefm_ros.commands import bench_latency
 from fedefm_ros.commands import bench_preemption
@@ -25,6 +26,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command('console')(bench_console.console)
+app.command('coordination')(bench_coordination.coordination)
 app.command('emd')(bench_emd.bench_emd)
 app.command('latency')(bench_latency.latency)
 app.command('preemption')(bench_preemption.preemption)

@@ -34,15 +34,15 @@ def test(
     """
     Run the linters and all tests.
 
-    The linters are tests, too (test/test_flake8.py, test/test_pep257.py). Runs three processes at
-    once, as many tests wait for others, unless -n or --pdb is given.
+    The linters are tests, too (test/test_flake8.py, test/test_pep257.py). Runs two processes at
+    once unless -n or --pdb is given.
     """
     root = paths.checkout()
     if root is None:
         raise FedefmError('the tests are in the source checkout only; run ./run test there')
     given = arguments or []
     parallel = [] if any(a.startswith(('-n', '--pdb')) for a in given) \
-        else ['-n', '3', '--dist', 'loadfile', '--no-loadscope-reorder']
+        else ['-n', '2', '--dist', 'loadfile', '--no-loadscope-reorder']
     os.chdir(root)
     # One thread of mathematics each: the processes share the cores.
     environment = {'OMP_NUM_THREADS': '1'} | os.environ

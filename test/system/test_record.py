@@ -206,7 +206,8 @@ def test_what_a_slow_disk_has_no_room_for_is_dropped_counted_and_told(
     running.node.destroy_publisher(publisher)
     figures = told(tmp_path)
     ours = figures['topics'][topic(running, 'ground_truth/mask')]
-    assert ours['dropped'] and sent == ours['messages'] + ours['dropped'] + ours['lost']
+    # What was still on its way at the end was never taken.
+    assert ours['dropped'] and ours['messages'] + ours['dropped'] + ours['lost'] <= sent
     assert figures['dropped'] == sum(each['dropped'] for each in figures['topics'].values())
     assert figures['queue_fullest'] > 0.7
     assert f'{figures["dropped"]} messages were dropped: the disk is slower' in words(tmp_path)

@@ -280,8 +280,7 @@ def test_a_source_that_is_not_there_is_refused_at_configure(running):
 
 
 def test_asked_to_end_the_source_ends_the_procedure_first(running):
-    running.node.take(ACTIVITY)
-    wait_until(lambda: float(running.status('fluoroscopy: source')[2]['rate']) > 0, 'frames')
+    wait_until(lambda: activity(running) is True, 'frames')
     assert end(running.source, signal.SIGTERM) == 0
     wait_until(lambda: activity(running) is False, 'procedure_active false')
     assert end(running.segmentation, signal.SIGINT) == 0

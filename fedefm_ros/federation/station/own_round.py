@@ -187,10 +187,12 @@ class OwnRound:
         elif journal.phase == phases.MIX:
             desk.offer(phases.MIX, journal.trained)
         elif journal.phase == phases.GATE:
-            # One by one beside the model in use, in the same minute: the load is the same.
             models = [model for model, _ in self._candidates()]
-            desk.crew.submit('slowdowns', 'slowdowns', models=models,
-                             used=journal.used or models[0])
+            if journal.used:
+                # One by one beside the model in use, in the same minute: the load is the same.
+                desk.crew.submit('slowdowns', 'slowdowns', models=models, used=journal.used)
+            else:
+                self._judge([1.0] * len(models))  # there is none to be slower than
 
     def _is_announced(self) -> bool:
         """Return whether the phase only waits for others: its own model is offered already."""

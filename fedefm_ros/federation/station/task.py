@@ -76,7 +76,7 @@ class Task:
         """Return measures on the held-out data; `score`, 0 to 1, is the one that decides."""
         return self.measure(network, *self._held_out)
 
-    def slowdowns(self, states: Sequence[State], used: State, repeats: int = 5) -> list[float]:
+    def slowdowns(self, states: Sequence[State], used: State, repeats: int = 10) -> list[float]:
         """
         Return how many times as long as with the used weights an inference takes with others.
 
