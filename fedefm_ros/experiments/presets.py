@@ -18,6 +18,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Entry:
     #: Arguments of the method; FedEFM's are fields of FedefmOptions, with `distillation` and
     #: within it `score` nested.
     options: dict[str, Any] = field(default_factory=dict)
+    #: Fields of StepOptions that this line has otherwise than the preset.
+    step: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -81,6 +84,10 @@ class Preset:
     places: str = 'gaia'
     #: What a gradient step takes, for cycle times by the model.
     step_ms: float = 10.0
+
+    def plan_of(self, entry: Entry) -> RunPlan:
+        """Return the plan of a line of the table."""
+        return replace(self.plan, step=replace(self.plan.step, **entry.step))
 
     def identity(self) -> dict:
         """Return plain values of all that decides a run, but for its entry and seed."""
@@ -129,6 +136,7 @@ def read_preset(values: dict) -> Preset:
             raise FedefmError(f'unknown method {entry.method!r}; expected '
                               f'{", ".join(method_names())}')
         entry.arguments()
+        StepOptions(**entry.step)
     if len({(entry.name, entry.unseen) for entry in entries}) < len(entries):
         raise FedefmError('two entries have the same method, label and unseen share')
     return Preset(entries=entries, plan=plan, data=FoundationRecipe(**values.pop('data')),

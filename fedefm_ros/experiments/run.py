@@ -97,7 +97,7 @@ def run_job(job: Job, on_round: Callable[[int], None] | None = None,
     data = foundation_data(job.preset.data, cache)
     method, split, network = _prepared(job, data)
     initial = method.federation.bench.reference
-    record = run(method, job.preset.plan, initial,
+    record = run(method, job.preset.plan_of(job.entry), initial,
                  (lambda done, _: on_round(done)) if on_round else None, identity=identity)
     figures = {**_figures(job, method, network, record), **_accuracies(method, data, split),
                'unseen_reached': split.unseen}
@@ -143,7 +143,7 @@ def _prepared(job: Job, data: FoundationData) -> tuple[Method, KindSplit, Networ
     bits = 8 * state_bytes(state_of(made))
     topology = create_topology(overlay_of(job.entry.method), network, bits,
                                preset.steps * preset.step_ms, seed=job.seed)
-    federation = Federation(Workbench(made, preset.plan.step), silos,
+    federation = Federation(Workbench(made, preset.plan_of(job.entry).step), silos,
                             StateStore(job.place / 'rounds'), topology, preset.steps)
     return create_method(job.entry.method, federation, **job.entry.arguments()), split, network
 

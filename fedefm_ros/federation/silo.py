@@ -34,8 +34,10 @@ from fedefm_ros.federation.distillation import label_loss
 from fedefm_ros.federation.distillation import Outputs
 from fedefm_ros.federation.weights import average
 from fedefm_ros.federation.weights import check_state
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import State
 from fedefm_ros.federation.weights import state_of
+from fedefm_ros.federation.weights import without_momentum
 
 import torch
 from torch import nn
@@ -48,14 +50,12 @@ Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 @dataclass(frozen=True)
 class StepOptions:
     """
-    How a gradient step is made.
-
-    Plain SGD has no state of its own: an optimiser with one would have to send it along with the
-    weights on a trip, or start anew at each stop.
+    How a gradient step is made: SGD, as its only state, the momentum, can travel with weights.
     """
 
     learning_rate: float = 0.1
-    #: Of the SGD, within one stage (one silo's turn); it does not travel.
+    #: Of the SGD. It begins anew in each stage (one silo's turn), unless the state that is
+    #: trained has a momentum of its own: then it goes on from there and is returned.
     momentum: float = 0.0
     #: Longest gradient: the first steps on another silo's kinds are steep.
     clip_norm: float = 1.0
@@ -106,10 +106,15 @@ class Workbench:
         Raises FedefmError where the training diverges.
         """
         network = self._load(state).train()
-        parameters = [value for value in network.parameters() if value.requires_grad]
+        named = {name: value for name, value in network.named_parameters() if value.requires_grad}
+        parameters = list(named.values())
         options = self.options
         optimiser = torch.optim.SGD(parameters, options.learning_rate, options.momentum,
                                     weight_decay=options.weight_decay)
+        carried = {name: state[MOMENTUM + name].clone() for name in named
+                   if MOMENTUM + name in state}
+        for name, momentum in carried.items():
+            optimiser.state[named[name]]['momentum_buffer'] = momentum  # changed in place
         for images, labels in batches:
             optimiser.zero_grad(set_to_none=True)
             value = loss(network, images, labels)
@@ -120,7 +125,8 @@ class Workbench:
                                   'use a smaller learning rate')
             optimiser.step()
             self.steps += 1
-        return state_of(network)
+        return {**state_of(network),
+                **{MOMENTUM + name: momentum for name, momentum in carried.items()}}
 
     def frozen(self, state: State) -> nn.Module:
         """Return a network of its own with these weights: a teacher, in evaluation mode."""
@@ -134,7 +140,7 @@ class Workbench:
             return torch.cat([network(part) for part in images.split(batch)])
 
     def _load(self, state: State) -> nn.Module:
-        self.network.load_state_dict(state)
+        self.network.load_state_dict(without_momentum(state))
         return self.network
 
 

@@ -15,7 +15,8 @@
 """
 Weights of silos: checks before they are believed, averages, sizes.
 
-A state is what torch calls a state dictionary: name -> tensor.
+A state is what torch calls a state dictionary: name -> tensor. Beside a parameter it may hold the
+optimiser's momentum of it, by the same name after MOMENTUM: it then goes wherever the weights go.
 """
 
 from collections.abc import Iterable
@@ -28,6 +29,9 @@ from torch import nn
 
 State = dict[str, torch.Tensor]
 
+#: Before a parameter's name: its momentum.
+MOMENTUM = 'momentum/'
+
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -36,19 +40,33 @@ def state_of(network: nn.Module) -> State:
     return {key: value.detach().clone() for key, value in network.state_dict().items()}
 
 
+def with_momentum(state: State, network: nn.Module) -> State:
+    """Return a state with a momentum of zero beside each parameter that is trained."""
+    return {**state, **{MOMENTUM + key: torch.zeros_like(state[key])
+                        for key, value in network.named_parameters() if value.requires_grad}}
+
+
+def without_momentum(state: State) -> State:
+    """Return the weights of a state alone; the tensors are not copied."""
+    return {key: value for key, value in state.items() if not key.startswith(MOMENTUM)}
+
+
 def check_state(state: State, reference: State, owner: str = 'these weights') -> None:
     """
     Raise FedefmError unless a state fits a reference and every number in it is finite.
 
-    :param reference: names, shapes and types that are expected; its values do not matter.
+    :param reference: names, shapes and types that are expected; its values do not matter. A
+        momentum may be there beside each.
     :param owner: whose weights they are, for the message.
     """
-    if state.keys() != reference.keys():
-        odd = sorted(state.keys() ^ reference.keys())[0]
-        raise FedefmError(f'{owner}: {odd} is {"missing" if odd in reference else "not known"}; '
+    wanted = {**{MOMENTUM + key: value for key, value in reference.items()
+                 if MOMENTUM + key in state}, **reference}
+    if state.keys() != wanted.keys():
+        odd = sorted(state.keys() ^ wanted.keys())[0]
+        raise FedefmError(f'{owner}: {odd} is {"missing" if odd in wanted else "not known"}; '
                           'expected the names of this architecture')
     for key, value in state.items():
-        expected = reference[key]
+        expected = wanted[key]
         if value.shape != expected.shape or value.dtype != expected.dtype:
             raise FedefmError(f'{owner}: {key} is {value.dtype}{list(value.shape)}; expected '
                               f'{expected.dtype}{list(expected.shape)}')

@@ -33,6 +33,7 @@ from fedefm_ros.federation.silo import supervised
 from fedefm_ros.federation.topology import create_topology
 from fedefm_ros.federation.topology import uniform_network
 from fedefm_ros.federation.weights import average
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import norm_keys
 from fedefm_ros.federation.weights import state_bytes
 
@@ -83,6 +84,47 @@ def test_transfers_and_bytes_are_counted(name, models):
     made = method.federation
     assert made.transfers == models
     assert made.bytes_sent == models * state_bytes(made.bench.reference)
+
+
+@pytest.mark.parametrize('name', ['fedefm', 'fedefm-cfl'])
+def test_momentum_travels_with_fedefms_models_and_is_counted(name):
+    method = rounds(started(name, momentum=0.9), 1)
+    made = method.federation
+    weights = state_bytes(made.bench.reference)
+    assert made.bytes_sent == made.transfers * (weights + made.momentum_bytes)
+    parameters = sum(value.numel() for value in made.bench.network.parameters())
+    assert made.momentum_bytes == 4 * parameters
+    assert method.model(0).keys() == method.foundation().keys() == made.bench.reference.keys()
+    assert any(key.startswith(MOMENTUM) for key in made.store.get('silo/0'))
+
+
+@pytest.mark.parametrize('name', ['ring', 'matcha', 'cdl', 'fedefm-literal'])
+def test_momentum_of_the_others_stays_at_its_silo(name):
+    method = rounds(started(name, momentum=0.9), 2)
+    made = method.federation
+    assert made.bytes_sent == made.transfers * state_bytes(made.bench.reference)
+    for i in range(4):
+        trained, mixed = (made.store.get(key(i, what)) for what in ('trained', 'silo'))
+        kept = {name: value for name, value in mixed.items() if name.startswith(MOMENTUM)}
+        assert kept and difference(kept, {name: trained[name] for name in kept}) == 0
+
+
+def test_shared_momentum_of_gossip_is_mixed_by_the_matrix():
+    method = rounds(started('matcha', momentum=0.9, method_options={'momentum': 'shared'}), 1)
+    store, weights = method.federation.store, method.federation.topology.mixing_matrix(0)
+    trained = [store.get(key(i, 'trained')) for i in range(4)]
+    for i in range(4):
+        assert difference(store.get(key(i)), average(trained, list(weights[i]))) < 1e-6
+
+
+@pytest.mark.parametrize('name, options', [
+    ('matcha', {'momentum': 'lost'}),
+    ('fedefm', {'options': {'momentum': 'lost'}}), ('fedefm', {'options': {'momentum': 'kept'}})])
+def test_unknown_ways_of_momentum_are_refused(name, options):
+    with pytest.raises(FedefmError, match='momentum'):
+        if 'options' in options:
+            options = {'options': FedefmOptions(**options['options'])}
+        started(name, method_options=options)
 
 
 def test_literal_fedefm_sends_there_and_back():

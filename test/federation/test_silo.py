@@ -26,8 +26,11 @@ from fedefm_ros.federation.silo import StepOptions
 from fedefm_ros.federation.silo import Workbench
 from fedefm_ros.federation.weights import average
 from fedefm_ros.federation.weights import check_state
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import norm_keys
 from fedefm_ros.federation.weights import state_bytes
+from fedefm_ros.federation.weights import with_momentum
+from fedefm_ros.federation.weights import without_momentum
 
 import pytest
 
@@ -94,6 +97,41 @@ def test_steps_change_nothing_that_was_given(bench):
     assert difference(before, bench.reference) == 0
     assert difference(before, after) > 0
     assert bench.steps == 3
+
+
+@pytest.fixture
+def heavy():
+    """Return a bench whose steps have momentum."""
+    torch.manual_seed(3)
+    return Workbench(TinyNet(), StepOptions(learning_rate=0.05, momentum=0.9))
+
+
+def test_momentum_that_travels_makes_a_trip_one_training(heavy):
+    batches = list(silo_of((0, 1)).batches(4))
+    whole = heavy.train(heavy.reference, batches)
+    carried = with_momentum(heavy.reference, heavy.network)
+    for stop in (batches[:1], batches[1:2], batches[2:]):
+        carried = overseas(heavy, carried, stop)
+    assert difference(whole, without_momentum(carried)) == 0
+    anew = heavy.reference
+    for stop in (batches[:1], batches[1:2], batches[2:]):
+        anew = overseas(heavy, anew, stop)
+    assert anew.keys() == whole.keys()
+    assert difference(whole, anew) > 0
+
+
+def test_momentum_is_checked_and_averaged_as_weights_are(heavy):
+    state = overseas(heavy, with_momentum(heavy.reference, heavy.network),
+                     silo_of((0,)).batches(1))
+    key = MOMENTUM + 'head.bias'
+    half = average([state, with_momentum(heavy.reference, heavy.network)], [0.5, 0.5])
+    assert torch.allclose(half[key], state[key] / 2)
+    for bad in ({**state, key: state[key] / 0}, {**state, key: torch.zeros(7)},
+                {**state, MOMENTUM + 'nobody': torch.zeros(1)}):
+        with pytest.raises(FedefmError, match='head.bias|nobody'):
+            overseas(heavy, bad, [])
+    with pytest.raises(FedefmError, match='momentum/.* is missing'):
+        average([state, without_momentum(state)], [0.5, 0.5])
 
 
 def test_coming_home_takes_the_share_asked_for(bench):

@@ -72,10 +72,10 @@ def all_kinds():
 
 
 def federation_of(name, kinds=((0,), (1,), (2,), (3,)), steps=6, folder=None, rate=0.5,
-                  counts=None):
+                  counts=None, momentum=0.0):
     """Return a federation for a method, with a silo for each tuple of kinds."""
     torch.manual_seed(3)
-    bench = Workbench(TinyNet(), StepOptions(learning_rate=rate))
+    bench = Workbench(TinyNet(), StepOptions(learning_rate=rate, momentum=momentum))
     silos = [silo_of(own, seed, (counts or {}).get(seed, 24)) for seed, own in enumerate(kinds)]
     topology = create_topology(overlay_of(name), uniform_network(len(kinds)), 1e6)
     return Federation(bench, silos, StateStore(folder), topology, steps)

@@ -40,6 +40,8 @@ class Cdl(PeerMethod):
 
     name = 'cdl'
 
+    momentum = 'kept'
+
     def __init__(self, federation: Federation, beta: float = 0.5):
         super().__init__(federation)
         self.beta = beta

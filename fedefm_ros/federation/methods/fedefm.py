@@ -48,6 +48,7 @@ from fedefm_ros.federation.topology import trips_time
 from fedefm_ros.federation.weights import is_sound
 from fedefm_ros.federation.weights import State
 from fedefm_ros.federation.weights import state_bytes
+from fedefm_ros.federation.weights import without_momentum
 
 import numpy as np
 
@@ -74,6 +75,11 @@ class FedefmOptions:
     #: Whether silos mix their models in the end of a round: neighbours on their topology without
     #: a server, everyone's mean with one.
     mix: bool = True
+    #: What becomes of the optimiser's momentum, where steps have one. 'shared': it travels with the
+    #: weights (twice the bytes) and is mixed as they are, so a step goes the way that the last
+    #: silos' data agree on; a step on one silo's kinds alone undoes what the stop before taught.
+    #: 'anew': each stop begins with none. 'kept' (at home): of the literal reading.
+    momentum: str = 'shared'
     #: First rounds of plain local training ('round 0' of the paper).
     local_rounds: int = 0
     #: Whether trips run backwards in odd rounds, so that no kind is always the last one seen.
@@ -83,6 +89,11 @@ class FedefmOptions:
     def __post_init__(self):
         if self.route not in ('trip', 'copies'):
             raise FedefmError(f'route {self.route!r}; expected trip or copies')
+        if self.momentum not in ('anew', 'kept', 'shared'):
+            raise FedefmError(f'momentum {self.momentum!r}; expected anew, kept or shared')
+        if self.momentum == 'kept' and self.adopt:
+            raise FedefmError("momentum 'kept' with adopt above 0: the momentum at home is of other "
+                              'weights; use shared or anew')
         if not 0 <= self.adopt <= 1:
             raise FedefmError(f'adopt {self.adopt}; expected 0 to 1')
         if self.adopt and self.route == 'copies':
@@ -93,7 +104,7 @@ class FedefmOptions:
 
 #: The literal reading of the paper: neighbours only, returned weights only teach.
 LITERAL = FedefmOptions(stops=1, stop_steps=0, route='copies', adopt=0.0, mix=False,
-                        local_rounds=1, alternate=False)
+                        momentum='kept', local_rounds=1, alternate=False)
 
 
 class Fedefm(PeerMethod):
@@ -110,6 +121,7 @@ class Fedefm(PeerMethod):
                  server: bool = False):
         super().__init__(federation)
         self.options = options
+        self.momentum = options.momentum
         self.scenario = 'CFL' if server else 'DFL'
         if self._home_steps(self._stops()) < 0:
             raise FedefmError(
@@ -140,7 +152,8 @@ class Fedefm(PeerMethod):
         one after the other.
         """
         made, options = self.federation, self.options
-        bits = 8 * state_bytes(made.bench.reference)
+        bits = 8 * (state_bytes(made.bench.reference)
+                    + (made.momentum_bytes if self.shares_momentum else 0))
         count = len(made)
         stop_ms = np.full(count, options.stop_steps * step_ms)
         if self.scenario == 'CFL' and made.topology.hub is not None:
@@ -170,11 +183,13 @@ class Fedefm(PeerMethod):
 
     def _travelled(self, state: State, route: tuple[int, ...], owner: int, number: int) -> State:
         made = self.federation
+        if not self.shares_momentum:
+            state = without_momentum(state)
         for host in route:
             state = overseas(made.bench, state, made.silos[host].batches(
                 self.options.stop_steps, number, 'visit', owner))
         way = [owner, *self._through_hub(route, owner), owner]
-        made.sent(sum(a != b for a, b in zip(way, way[1:])))
+        made.sent(sum(a != b for a, b in zip(way, way[1:])), momentum=self.shares_momentum)
         return state
 
     def _routes(self, silo: int, number: int) -> list[tuple[int, ...]]:
@@ -221,14 +236,16 @@ class Fedefm(PeerMethod):
             for i in range(count):
                 made.store.put(key(i), made.store.get(key(i, 'trained')))
         elif self.scenario == 'DFL':
-            mix(made, number)
+            mix(made, number, self.shares_momentum)
         else:
             accepted = [is_sound(made.store.get(key(i, 'trained')), made.bench.reference)
                         for i in range(count)]
             server = aggregate((made.store.get(key(i, 'trained')) for i in range(count)), accepted)
+            if not self.shares_momentum:
+                server = without_momentum(server)
             for i in range(count):
-                made.store.put(key(i), server)
-            made.sent(made.topology.transfers(number))
+                made.store.put(key(i), {**made.store.get(key(i, 'trained')), **server})
+            made.sent(made.topology.transfers(number), momentum=self.shares_momentum)
 
 
 class FedefmLiteral(Fedefm):

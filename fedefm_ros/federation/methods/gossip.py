@@ -14,10 +14,12 @@
 
 """Decentralised SGD on a topology: RING and MATCHA, which differ only in whom they mix with."""
 
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.methods.method import Federation
 from fedefm_ros.federation.methods.method import key
 from fedefm_ros.federation.methods.method import PeerMethod
 from fedefm_ros.federation.weights import average
+from fedefm_ros.federation.weights import without_momentum
 
 import numpy as np
 
@@ -27,10 +29,18 @@ class Ring(PeerMethod):
     Local steps, then theta_i <- sum_j W_ij theta_j with the topology's matrix (DPASGD).
 
     On the directed ring: half its own, half its predecessor's. Marfoq et al., Throughput-Optimal
-    Topology Design for Cross-Silo Federated Learning, NeurIPS 2020.
+    Topology Design for Cross-Silo Federated Learning, NeurIPS 2020. Where steps have momentum, it
+    is an optimiser's that stays at its silo; 'shared' is not of that paper.
     """
 
     name = 'ring'
+
+    def __init__(self, federation: Federation, momentum: str = 'kept'):
+        """Raise FedefmError unless momentum is one of PeerMethod.momentum."""
+        super().__init__(federation)
+        if momentum not in ('anew', 'kept', 'shared'):
+            raise FedefmError(f'momentum {momentum!r}; expected anew, kept or shared')
+        self.momentum = momentum
 
     def make_round(self, number: int) -> None:
         """Train everywhere, then mix with neighbours."""
@@ -39,7 +49,7 @@ class Ring(PeerMethod):
             batches = silo.batches(made.steps, number, 'local')
             made.store.put(key(i, 'trained'),
                            made.bench.train(made.store.before(key(i)), batches))
-        mix(made, number)
+        mix(made, number, self.shares_momentum)
 
 
 class Matcha(Ring):
@@ -53,12 +63,17 @@ class Matcha(Ring):
     overlay = 'matcha'
 
 
-def mix(federation: Federation, number: int) -> None:
-    """Put sum_j W_ij of what silos have `trained` as their models, and count what is sent."""
-    weights = federation.topology.mixing_matrix(number)
+def mix(federation: Federation, number: int, momentum: bool = False) -> None:
+    """
+    Put sum_j W_ij of what silos have `trained` as their models, and count what is sent.
+
+    :param momentum: mix it, too; else a silo that has one keeps its own.
+    """
+    store, weights = federation.store, federation.topology.mixing_matrix(number)
     for i, row in enumerate(weights):
         used = [int(j) for j in np.nonzero(row)[0]]
-        federation.store.put(key(i), average(
-            (federation.store.get(key(j, 'trained')) for j in used),
-            [float(row[j]) for j in used]))
-    federation.sent(federation.topology.transfers(number))
+        states = (store.get(key(j, 'trained')) for j in used)
+        mixed = average(states if momentum else map(without_momentum, states),
+                        [float(row[j]) for j in used])
+        store.put(key(i), {**store.get(key(i, 'trained')), **mixed})
+    federation.sent(federation.topology.transfers(number), momentum=momentum)

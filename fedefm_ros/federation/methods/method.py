@@ -30,6 +30,8 @@ from fedefm_ros.federation.topology import Network
 from fedefm_ros.federation.topology import Topology
 from fedefm_ros.federation.weights import State
 from fedefm_ros.federation.weights import state_bytes
+from fedefm_ros.federation.weights import with_momentum
+from fedefm_ros.federation.weights import without_momentum
 
 
 @dataclass
@@ -51,10 +53,17 @@ class Federation:
     def __len__(self) -> int:
         return len(self.silos)
 
-    def sent(self, models: int, keys=None) -> None:
-        """Count models that were sent; keys: only these tensors of each."""
+    def sent(self, models: int, keys=None, momentum: bool = False) -> None:
+        """Count models that were sent; keys: only these tensors of each; momentum: it, too."""
         self.transfers += models
-        self.bytes_sent += models * state_bytes(self.bench.reference, keys)
+        self.bytes_sent += models * (state_bytes(self.bench.reference, keys)
+                                     + (self.momentum_bytes if momentum else 0))
+
+    @property
+    def momentum_bytes(self) -> int:
+        """Return the bytes of a model's momentum."""
+        weights = self.bench.reference
+        return state_bytes(with_momentum(weights, self.bench.network)) - state_bytes(weights)
 
 
 class Method(ABC):
@@ -68,6 +77,9 @@ class Method(ABC):
     name: ClassVar[str]
     scenario: ClassVar[str]
     overlay: ClassVar[str]
+    #: What becomes of a silo's momentum after its turn, where steps have one: 'anew' (forgotten),
+    #: 'kept' (it stays at the silo) or 'shared' (it goes, and is mixed, with the weights).
+    momentum: str = 'anew'
 
     def __init__(self, federation: Federation):
         self.federation = federation
@@ -123,12 +135,19 @@ class PeerMethod(Method):
 
     def start(self, initial: State) -> None:
         """Put each silo's first model."""
+        if self.momentum != 'anew' and self.federation.bench.options.momentum:
+            initial = with_momentum(initial, self.federation.bench.network)
         for silo in range(len(self.federation)):
             self.federation.store.put(key(silo), initial)
 
     def model(self, silo: int) -> State:
         """Return a silo's model."""
-        return self.federation.store.get(key(silo))
+        return without_momentum(self.federation.store.get(key(silo)))
+
+    @property
+    def shares_momentum(self) -> bool:
+        """Return whether momentum travels with weights."""
+        return self.momentum == 'shared' and self.federation.bench.options.momentum > 0
 
 
 def key(silo: int, what: str = 'silo') -> str:
