@@ -47,6 +47,9 @@ def demo(
         '--closed-loop', help='Let a simulated robot drive a wire to three arteries instead, by '
         'what the segmentation sees.')] = False,
     tries: Annotated[int, typer.Option(min=1, help='Of the closed loop, for each artery.')] = 10,
+    day: Annotated[bool, typer.Option(
+        '--day', help='A procedure, an idle phase in which the station learns with a second one, '
+        'and a procedure with what was learned; a few minutes.')] = False,
     port: Annotated[int, typer.Option(
         min=1, max=65535, help="Of the operator's console.")] = 8080,
     record: Annotated[Path | None, typer.Option(
@@ -76,6 +79,11 @@ def demo(
     with open_source(source) as opened:
         scale = _scale(opened.carm)
     os.environ.update(station.dds_environment())
+    if day:
+        from fedefm_ros.commands.demo_day import demo_day
+        demo_day(source, scale, seconds=seconds, size=size, rate=rate, model=model,
+                 runtime=runtime, out=out, json_file=json_file)
+        return
     started = time.monotonic()
     commands = {
         station.SEGMENTATION: {'model': model, 'runtime': runtime, **scale},
@@ -153,7 +161,7 @@ def _watch(processes, started, seconds, headless, record):
         - len(tally.latencies),
         'latency_ms': milliseconds(tally.latencies),
         'instruments_ms': milliseconds(tally.instrument_latencies),
-        'first_mask_s': first_mask, **_accuracy(monitor.scores)}, samples
+        'first_mask_s': first_mask, **accuracy(monitor.scores)}, samples
 
 
 def _final_counts(tally, source, processes):
@@ -166,7 +174,8 @@ def _final_counts(tally, source, processes):
             'skipped': int(frames['skipped']), 'refused': int(frames['refused'])}
 
 
-def _accuracy(scores):
+def accuracy(scores) -> dict:
+    """Return what was measured against the truth; empty where there is none."""
     if not scores.frames:
         return {}
     found = scores.summary()

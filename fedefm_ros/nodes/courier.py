@@ -135,11 +135,12 @@ def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
                 raise FedefmError(f'the sender was not discovered within {_PATIENCE:.0f} s')
             time.sleep(0.01)
         before = _peak()
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         node.fetch(manifest_of(sha256, size, chunk_size), folder)
         if not node.courier.done.wait(10 * _PATIENCE):
             raise FedefmError(f'the fetch did not end within {10 * _PATIENCE:.0f} s')
-        print(json.dumps({'seconds': time.monotonic() - began, 'grown': _peak() - before}))
+        print(json.dumps({'seconds': time.monotonic() - began, 'grown': _peak() - before,
+                          'processor_seconds': time.process_time() - worked}))
 
 
 def _peak() -> int:
