@@ -12,9 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the drive is told: the newest command, for as long as it counts."""
+"""What a drive is told: the newest command, for as long as it counts."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 import math
 import time
 
@@ -33,25 +34,41 @@ _STANDING = (0.0, 0.0)
 _NEWEST = QoSProfile(depth=1)
 
 
+@dataclass(frozen=True)
+class Drive:
+    """How one drive is commanded."""
+
+    topic: str
+    """TwistStamped: linear.x insertion in m/s, angular.x rotation in rad/s."""
+    button: int
+    """Of the joystick, that has to be held to drive it with axes 1 and 0."""
+
+
+WIRE = Drive('robot/cmd_drive', 0)
+CATHETER = Drive('robot/cmd_catheter', 1)
+
+
 class DriveCommands:
     """
-    Subscribes ``robot/cmd_drive`` or ``robot/joy``; no command for a while means zero.
+    Subscribes a drive's topic or ``robot/joy``; no command for a while means zero.
 
     A command that is not finite, or whose stamp is older than it may be, zeroes the drive at
     once.
     """
 
-    def __init__(self, node: Node, master: str, timeout: float, limits,
+    def __init__(self, node: Node, drive: Drive, master: str, timeout: float, limits,
                  expired: Callable[[], None]):
         """
         Subscribe.
 
+        :param drive: which one.
         :param master: 'cmd_drive' or 'joy'.
         :param timeout: seconds for which a command counts.
         :param limits: ``DriveLimits``: what a joystick's full swing means.
         :param expired: called when a moving drive was stopped because no command came.
         """
         self._node = node
+        self._drive = drive
         self._timeout = timeout
         self._limits = limits
         self._expired = expired
@@ -63,7 +80,7 @@ class DriveCommands:
             self._subscription = node.create_subscription(Joy, 'robot/joy', self._on_joy, _NEWEST)
         else:
             self._subscription = node.create_subscription(
-                TwistStamped, 'robot/cmd_drive', self._on_twist, _NEWEST)
+                TwistStamped, drive.topic, self._on_twist, _NEWEST)
         # Steady: simulated time that stands still must not keep a drive going.
         self._watchdog = node.create_timer(
             timeout, self._on_watchdog, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -91,7 +108,8 @@ class DriveCommands:
 
     def _on_joy(self, message: Joy) -> None:
         # Let go of the button, and it stands.
-        held = len(message.buttons) > 0 and message.buttons[0] and len(message.axes) > 1
+        button = self._drive.button
+        held = len(message.buttons) > button and message.buttons[button] and len(message.axes) > 1
         insertion, rotation = (message.axes[1], message.axes[0]) if held else _STANDING
         age = (self._node.get_clock().now() - Time.from_msg(message.header.stamp)).nanoseconds
         self._take(insertion * self._limits.insertion_speed,
@@ -104,7 +122,8 @@ class DriveCommands:
             self.counts['refused'] += 1
             self._command = _STANDING
             self._node.get_logger().warning(
-                f'command refused: {insertion} m/s, {rotation} rad/s, {age:.3f} s old',
+                f'{self._drive.topic}: command refused: {insertion} m/s, {rotation} rad/s, '
+                f'{age:.3f} s old',
                 throttle_duration_sec=2.0)
             return
         self._command = (insertion, rotation)

@@ -28,7 +28,9 @@ from fedefm_ros.nodes.conversion import instruments_to_message
 from fedefm_ros.nodes.declaration import Parameters
 from fedefm_ros.nodes.diagnostics import Diagnostics
 from fedefm_ros.nodes.diagnostics import Status
+from fedefm_ros.nodes.drive_commands import CATHETER
 from fedefm_ros.nodes.drive_commands import DriveCommands
+from fedefm_ros.nodes.drive_commands import WIRE
 from fedefm_ros.nodes.lifecycle import run
 from fedefm_ros.nodes.lifecycle import StationNode
 from fedefm_ros.nodes.parameters import ROBOT
@@ -38,6 +40,8 @@ from fedefm_ros.simulation.robot.recording import RunRecorder
 from fedefm_ros.simulation.robot.robot import EndovascularRobot
 
 from geometry_msgs.msg import WrenchStamped
+
+import numpy as np
 
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
@@ -63,13 +67,15 @@ _TOPICS = (
     ('reached', Bool, 'ground_truth/reached', _LATCHED_QOS),
     ('truth_mask', Image, 'ground_truth/mask', _RELIABLE_QOS),
     ('truth_instruments', InstrumentArray, 'ground_truth/instruments', _RELIABLE_QOS))
+#: Of joint_states, in the order of ``_positions``.
+_JOINTS = ('insertion', 'rotation', 'catheter_insertion', 'catheter_rotation')
 
 
 class RobotNode(StationNode):
     """
     Moves the robot by one frame period a tick and shows it.
 
-    Without a command for one and a half periods the drive stands. Physics runs in steps of the
+    Without a command for one and a half periods a drive stands. Physics runs in steps of the
     period, so a machine that is too slow gives slow motion, never larger steps.
     """
 
@@ -80,7 +86,8 @@ class RobotNode(StationNode):
         self._robot: EndovascularRobot | None = None
         self._camera: RobotCamera | None = None
         self._recorder: RunRecorder | None = None
-        self._commands: DriveCommands | None = None
+        self._drives: tuple[DriveCommands, ...] = ()
+        self._velocities = np.zeros(len(_JOINTS))
         self._timer = self._active_publisher = None
         self._managed = {}
         self._told = (None, None)
@@ -92,11 +99,12 @@ class RobotNode(StationNode):
             self, {'drive': self._drive_status, 'frames': self._frames_status})
 
     def configure(self) -> None:
-        """Build phantom, wire and camera."""
+        """Build phantom, wire, catheter and camera."""
         settings = self.settings
         self._robot = EndovascularRobot(settings['seed'], settings['target'])
-        self._camera = RobotCamera(self._robot.phantom, self._robot.wire, seed=settings['seed'],
-                                   size=settings['size'], field=self._robot.field)
+        self._camera = RobotCamera(
+            self._robot.phantom, self._robot.wire, self._robot.catheter, seed=settings['seed'],
+            size=settings['size'], field=self._robot.field)
         self._recorder = RunRecorder(
             Path(settings['record_folder']), settings['seed'], settings['record_every']) \
             if settings['record_folder'] else None
@@ -112,9 +120,13 @@ class RobotNode(StationNode):
         period = 1.0 / self.settings['rate']
         self._told = (None, None)
         self._recent.clear()
-        self._commands = DriveCommands(
-            self, self.settings['master'], self.settings['command_timeout'] or 1.5 * period,
-            self._robot.limits, self._publish_standing)
+        timeout = self.settings['command_timeout'] or 1.5 * period
+        self._velocities = np.zeros(len(_JOINTS))
+        self._drives = tuple(
+            DriveCommands(self, drive, self.settings['master'], timeout, limits,
+                          lambda first=first: self._publish_standing(first))
+            for drive, limits, first in ((WIRE, self._robot.limits, 0),
+                                         (CATHETER, self._robot.catheter_limits, 2)))
         self._timer = self.create_timer(period, lambda: self._on_tick(period))
         self._active_publisher.publish(Bool(data=True))
 
@@ -124,9 +136,9 @@ class RobotNode(StationNode):
             self.destroy_timer(self._timer)
             self._timer = None
             self._active_publisher.publish(Bool(data=False))
-        if self._commands is not None:
-            self._commands.close()
-            self._commands = None
+        for drive in self._drives:
+            drive.close()
+        self._drives = ()
 
     def cleanup(self) -> None:
         """Free everything."""
@@ -139,14 +151,14 @@ class RobotNode(StationNode):
 
     def _on_tick(self, period: float) -> None:
         begun = time.monotonic()
-        command = self._commands.newest()
-        before = self._robot.state
-        state = self._robot.step(period, *command)
+        before = _positions(self._robot.state)
+        commands = [drive.newest() for drive in self._drives]
+        state = self._robot.step(period, *commands[0], *commands[1])
         # The picture shows this moment.
         header = Header(stamp=self.get_clock().now().to_msg(),
                         frame_id=self.settings['frame_id'])
-        self._publish_joints(header, (state.inserted - before.inserted) / period,
-                             (state.rotation - before.rotation) / period)
+        self._velocities = (_positions(state) - before) / period
+        self._publish_joints(header)
         force = WrenchStamped(header=header)
         force.wrench.force.x, force.wrench.force.y = state.force_max, state.force_sum
         self._managed['force'].publish(force)
@@ -175,16 +187,16 @@ class RobotNode(StationNode):
         self._published += 1
         self._recent.add()
 
-    def _publish_joints(self, header: Header, insertion: float, rotation: float) -> None:
-        state = self._robot.state
+    def _publish_joints(self, header: Header) -> None:
         self._managed['joints'].publish(JointState(
-            header=header, name=['insertion', 'rotation'],
-            position=[state.inserted, state.rotation], velocity=[insertion, rotation]))
+            header=header, name=list(_JOINTS), position=_positions(self._robot.state).tolist(),
+            velocity=self._velocities.tolist()))
 
-    def _publish_standing(self) -> None:
-        """Say at once that the drive stands: no command has come in time."""
+    def _publish_standing(self, first: int) -> None:
+        """Say at once that a drive stands (joints ``first`` on): no command has come in time."""
+        self._velocities[first:first + 2] = 0.0
         self._publish_joints(Header(stamp=self.get_clock().now().to_msg(),
-                                    frame_id=self.settings['frame_id']), 0.0, 0.0)
+                                    frame_id=self.settings['frame_id']))
 
     def _tell(self, state) -> None:
         """Publish where the tip is when that has changed."""
@@ -211,12 +223,16 @@ class RobotNode(StationNode):
             'force_peak': self._force_peak, 'over_limit': self._over_limit,
             'vessel': state.vessel, 'depth_mm': 1e3 * state.depth,
             'target': self._robot.target, 'reached': state.reached,
-            **(self._commands.counts if self._commands else {})}
+            'catheter_inserted_mm': 1e3 * state.catheter_inserted,
+            'catheter_rotation_deg': state.catheter_rotation * 57.29578}
+        for before, drive in zip(('', 'catheter_'), self._drives):
+            values |= {before + name: count for name, count in drive.counts.items()}
         if state.force_max > self.settings['force_limit']:
             return Status(diagnostics.WARN, f'contact force of {state.force_max:.2f} N', values)
-        if self._commands is None:
+        if not self._drives:
             return Status(diagnostics.OK, 'not active', values)
-        return Status(diagnostics.OK, 'driven' if self._commands.moving else 'standing', values)
+        driven = any(drive.moving for drive in self._drives)
+        return Status(diagnostics.OK, 'driven' if driven else 'standing', values)
 
     def _frames_status(self) -> Status:
         values = {'published': self._published, 'rate': self._recent.rate(),
@@ -225,6 +241,12 @@ class RobotNode(StationNode):
         if self._timer is not None and self._busy > 1.0 / self.settings['rate']:
             return Status(diagnostics.WARN, 'slower than its rate: slow motion', values)
         return Status(diagnostics.OK, f'{self._recent.rate():.1f} Hz', values)
+
+
+def _positions(state) -> np.ndarray:
+    """Return where the joints are, in the order of ``_JOINTS``: metres and radians."""
+    return np.array([state.inserted, state.rotation, state.catheter_inserted,
+                     state.catheter_rotation])
 
 
 def main() -> None:

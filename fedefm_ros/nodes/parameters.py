@@ -265,8 +265,9 @@ ROBOT = (
               2.0, 60.0),
     Parameter('frame_id', 'fluoroscopy_optical', 'Goes into the header of every message.', START),
     Parameter('master', 'cmd_drive',
-              'Who drives: robot/cmd_drive (TwistStamped) or robot/joy (Joy: axes 1 and 0, while '
-              'button 0 is held).', ACTIVATE, choices=('cmd_drive', 'joy')),
+              'Who drives: robot/cmd_drive and robot/cmd_catheter (TwistStamped), or robot/joy '
+              '(Joy: axes 1 and 0 drive the wire while button 0 is held, the catheter while '
+              'button 1 is held).', ACTIVATE, choices=('cmd_drive', 'joy')),
     Parameter('command_timeout', 0.0,
               'Seconds after which a command no longer counts; 0: one and a half frame periods, '
               'so that the drive stands within two.', ACTIVATE, 0.0, 1.0),

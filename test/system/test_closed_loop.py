@@ -97,6 +97,7 @@ def loop(harness):
     node.listen('ground_truth/reached', Bool, LATCHED)
     harness.relay = Relay(node)
     harness.drive = node.create_publisher(TwistStamped, 'robot/cmd_drive', RELIABLE)
+    harness.catheter = node.create_publisher(TwistStamped, 'robot/cmd_catheter', RELIABLE)
     harness.joy = node.create_publisher(Joy, 'robot/joy', RELIABLE)
     harness.start(ROBOT, rate=RATE, seed=SEED, size=512)
     harness.start(NAVIGATION, frame_rate=RATE, way=way(), patience=1.0,
@@ -195,12 +196,12 @@ def test_the_navigation_deactivated_stands_the_drive(loop):
     assert_stands_after(loop, begun)
 
 
-def command(loop, insertion, rotation=0.0, age_ns=0):
+def command(loop, insertion, rotation=0.0, age_ns=0, drive='drive'):
     message = TwistStamped()
     stamp = time.time_ns() - age_ns
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
     message.twist.linear.x, message.twist.angular.x = insertion, rotation
-    loop.drive.publish(message)
+    getattr(loop, drive).publish(message)
 
 
 @pytest.mark.parametrize('insertion, age_ns', [
@@ -223,19 +224,41 @@ def test_without_commands_the_drive_stands(loop):
     assert_stands_after(loop, time.time_ns())
 
 
+def test_wire_and_catheter_are_driven_apart_and_the_catheter_has_a_watchdog_too(loop):
+    joint = {name: index for index, name in enumerate(joints(loop)[-1].name)}
+    assert list(joint) == ['insertion', 'rotation', 'catheter_insertion', 'catheter_rotation']
+
+    def driven():
+        command(loop, 0.01, 0.5, drive='catheter')
+        newest = joints(loop)[-1]
+        return newest.position[joint['catheter_insertion']] > 0.002 \
+            and newest.velocity[joint['catheter_rotation']] == pytest.approx(0.5)
+    wait_until(driven, 'the catheter')
+    assert joints(loop)[-1].velocity[:2].tolist() == [0.0, 0.0]
+    assert_stands_after(loop, time.time_ns())
+
+    def back():
+        command(loop, -0.02, drive='catheter')
+        return joints(loop)[-1].position[joint['catheter_insertion']] == 0.0
+    wait_until(back, 'the catheter drawn back')
+
+
 def test_a_joystick_drives_only_while_its_button_is_held(loop):
     assert loop.change('robot', Transition.TRANSITION_DEACTIVATE)
     assert loop.set_parameters('robot', master='joy') == ['']
     assert loop.change('robot', Transition.TRANSITION_ACTIVATE)
 
-    def push(held):
-        message = Joy(axes=[0.0, -0.5], buttons=[held])
+    def push(*held):
+        message = Joy(axes=[0.0, 0.2], buttons=list(held))
         stamp = time.time_ns()
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
         loop.joy.publish(message)
         return stamp
 
-    wait_until(lambda: push(1) and moves(joints(loop)[-1]), 'motion')
-    begun = push(0)
-    wait_until(lambda: push(0) and sum(stamp_of(m) > begun for m in joints(loop)) > 4, 'joints')
-    assert not moves(joints(loop)[-1])
+    for buttons, joint in (((1, 0), 0), ((0, 1), 2)):
+        wait_until(lambda: push(*buttons) and joints(loop)[-1].velocity[joint] > 0.0, 'motion')
+        assert joints(loop)[-1].velocity[2 - joint] == 0.0
+        begun = push(0, 0)
+        wait_until(lambda: push(0, 0) and sum(stamp_of(m) > begun for m in joints(loop)) > 4,
+                   'joints')
+        assert not moves(joints(loop)[-1])

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Fluoroscopy of the robot's scene: what the C-arm sees of phantom, introducer and wire.
+Fluoroscopy of the robot's scene: what the C-arm sees of phantom, catheter and wire.
 
 Devices are drawn and exposed by the same code as the simulator's other kinds (``devices``,
 ``detector``), with the widths, contrasts and acquisitions of the kind *phantom*; the silicone's
@@ -33,7 +33,7 @@ from fedefm_ros.simulation.detector import Detector, random_chain
 from fedefm_ros.simulation.fields import coordinates, noise_field, soft_step
 from fedefm_ros.simulation.robot.phantom import Phantom, TARGETS
 from fedefm_ros.simulation.robot.robot import RobotState
-from fedefm_ros.simulation.robot.rod import Guidewire
+from fedefm_ros.simulation.robot.rod import Catheter, Guidewire
 from fedefm_ros.simulation.robot.walls import DistanceField, VOXEL
 from fedefm_ros.simulation.visibility import Background, bright_enough
 
@@ -45,8 +45,8 @@ from scipy.ndimage import map_coordinates
 #: Silicone's thickness and the spacing of samples along a ray, metres.
 _WALL = 0.0015
 _RAY_STEP = 0.0008
-#: The introducer is a 5 F catheter.
-_INTRODUCER_RADIUS = 0.5 * 5 * devices.FRENCH_MM * 1e-3
+#: A catheter that leaves the introducer by less is drawn as one that does not.
+_LEAST_OUT = 0.001
 _KIND = 'phantom'
 
 
@@ -90,8 +90,9 @@ class Projection:
 class RobotCamera:
     """One acquisition of one phantom; ``frame`` for every state of the robot."""
 
-    def __init__(self, phantom: Phantom, wire: Guidewire = Guidewire(), *, seed: int = 0,
-                 size: int = 512, field: DistanceField | None = None):
+    def __init__(self, phantom: Phantom, wire: Guidewire = Guidewire(),
+                 catheter: Catheter = Catheter(), *, seed: int = 0, size: int = 512,
+                 field: DistanceField | None = None):
         """
         Choose the view, the materials and the X-ray chain, and draw what does not move.
 
@@ -107,16 +108,18 @@ class RobotCamera:
         self._chain = self._covering_chain(rng)
         self._detector = Detector(self._chain, rng)
         spacing_mm = self.projection.spacing * 1e3
-        self._introducer = self._plain(devices.Device(
+        # Drawn back: its tip is where the introducer ends, its shaft comes from below the image.
+        self._parked = self._plain(devices.Device(
             labels.CATHETER, self._introducer_points(),
-            _INTRODUCER_RADIUS / self.projection.spacing, wall=rng.uniform(0.3, 0.5),
+            0.5 * catheter.diameter / self.projection.spacing, wall=rng.uniform(0.3, 0.5),
             attenuation=rng.uniform(0.5, 0.9), tip_length_px=2.0 / spacing_mm, tip_factor=1.3))
         self._wire = self._plain(devices.Device(
             labels.GUIDEWIRE, self.route(TARGETS[0]),
             max(0.5e3 * wire.diameter / spacing_mm, 0.55), wall=1.0,
             attenuation=rng.uniform(0.5, 0.9), tip_length_px=30.0 / spacing_mm,
             tip_factor=rng.uniform(1.0, 1.3)))
-        devices.draw_attenuation(self._introducer, self._static)
+        self._with_parked = self._static.copy()
+        devices.draw_attenuation(self._parked, self._with_parked)
         self._index = 0
 
     def route(self, target: str) -> np.ndarray:
@@ -125,34 +128,58 @@ class RobotCamera:
 
     def frame(self, state: RobotState) -> Frame:
         """Return the X-ray frame of a state with its exact truth."""
-        curve = self.wire_curve(state)
-        hidden = self._wire.moved(np.vstack([self._introducer.points, curve]))
-        attenuation = self._static.copy()
-        devices.draw_attenuation(hidden, attenuation)
+        catheter = self._catheter(state)
+        if catheter is self._parked:
+            attenuation = self._with_parked.copy()
+        else:
+            attenuation = self._static.copy()
+            devices.draw_attenuation(catheter, attenuation)
+        inside = self._wire.moved(np.vstack([self._introducer_points(), self.wire_curve(state)]))
+        devices.draw_attenuation(inside, attenuation)
         image = self._detector.expose(attenuation)
-        frame = Frame(image, self._index, state.time, self._truth(curve))
+        frame = Frame(image, self._index, state.time, self._truth(state, catheter))
         self._index += 1
         return frame
 
-    def wire_curve(self, state: RobotState) -> np.ndarray:
-        """Return the wire beyond the introducer in the image, (N, 2) pixels, 1 px apart."""
-        nodes = state.nodes
+    def wire_curve(self, state: RobotState, start: float = 0.0) -> np.ndarray:
+        """
+        Return the wire in the image, (N, 2) pixels, 1 px apart.
+
+        :param start: metres of wire beyond the introducer where it begins.
+        """
+        return self._seen(state.nodes, start)
+
+    def _seen(self, nodes, start=0.0):
+        """Return a smooth curve through nodes (M, 3) in the image, (N, 2) pixels, 1 px apart."""
         arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(nodes, axis=0), axis=1))])
         kept = np.concatenate([[True], np.diff(arc) > 1e-5])
-        smooth = make_interp_spline(arc[kept], nodes[kept], k=3)
-        fine = smooth(np.linspace(0.0, arc[-1], max(16, int(arc[-1] / 0.0005))))
+        smooth = make_interp_spline(arc[kept], nodes[kept], k=min(3, int(kept.sum()) - 1))
+        fine = smooth(np.linspace(start, arc[-1], max(16, int((arc[-1] - start) / 0.0005))))
         return resample(self.projection.pixels(fine), 1.0)
 
-    def _truth(self, curve):
+    def _catheter(self, state):
+        """Return the catheter as a device, ``_parked`` itself while it is not out."""
+        if state.catheter_inserted < _LEAST_OUT:
+            return self._parked
+        # It has play in the introducer: bridge the last 3 mm, or a kink would show at its end.
+        play = int(0.003 / self.projection.spacing)
+        return self._parked.moved(resample(
+            np.vstack([self._parked.points[:-play], self._seen(state.catheter)[1:]]), 1.0))
+
+    def _truth(self, state, catheter):
         size = self.projection.size
         mask = np.zeros((size, size), np.uint8)
-        devices.draw_label(self._wire.moved(curve), mask)
-        # Last: a wire is not told apart from the catheter that covers it.
-        devices.draw_label(self._introducer, mask)
+        visible = [catheter]
+        # A wire that is drawn back into the catheter is not told apart from it.
+        if state.inserted > state.catheter_inserted + _LEAST_OUT:
+            visible.insert(0, self._wire.moved(
+                self.wire_curve(state, state.catheter_inserted)))
+        # The catheter last: it covers what is in it.
+        for device in visible:
+            devices.draw_label(device, mask)
         mask[self._chain.field < 0.25] = labels.BACKGROUND
         found = [_instrument(device.kind, device.points, self._chain.field,
-                             self.projection.spacing * 1e3)
-                 for device in (self._wire.moved(curve), self._introducer)]
+                             self.projection.spacing * 1e3) for device in visible]
         return GroundTruth(mask, tuple(one for one in found if one is not None))
 
     def _plain(self, device):

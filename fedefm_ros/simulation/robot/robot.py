@@ -12,13 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The follower: a drive that pushes and turns a guidewire in a phantom, and what it senses."""
+"""The follower: drives that push and turn a guidewire and a catheter in a phantom, and sensors."""
 
 from dataclasses import dataclass, replace
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.simulation.robot.driven_rod import CATHETER_LIMITS, DriveLimits, DrivenRod
+from fedefm_ros.simulation.robot.driven_rod import in_lumen
 from fedefm_ros.simulation.robot.phantom import Phantom, TARGETS
-from fedefm_ros.simulation.robot.rod import Guidewire, Rod
+from fedefm_ros.simulation.robot.rod import Catheter, Guidewire
 from fedefm_ros.simulation.robot.walls import DistanceField, wall_forces, WallLaw
 
 import numpy as np
@@ -27,69 +29,68 @@ _SUBSTEP = 0.002
 _SETTLE_SECONDS = 0.4
 #: The introducer's lumen, metres: it holds the wire straight until it is in the aorta.
 INTRODUCER_RADIUS = 0.0007
-
-
-@dataclass(frozen=True)
-class DriveLimits:
-    """What the drive can do; commands beyond it are cut."""
-
-    insertion_speed: float = 0.04
-    """m/s, in either direction."""
-    rotation_speed: float = 6.3
-    """rad/s, in either direction."""
-    shortest: float = 0.030
-    """Metres of wire beyond the introducer that are never drawn back."""
-    longest: float = 0.200
-    """Metres of wire beyond the introducer."""
+#: The same for the catheter around it.
+_SHEATH_RADIUS = 0.0009
+#: N/m at each link in the catheter's lumen: steps of 2 ms are stable to some 700.
+_LUMEN_STIFFNESS = 500.0
+_STANDING = np.zeros(2)
 
 
 @dataclass(frozen=True)
 class RobotState:
-    """What the drive and its sensors know after a step, and where the wire really is."""
+    """What the drives and sensors know after a step, and where wire and catheter really are."""
 
     time: float
     """Simulated seconds since the start."""
     inserted: float
     """Metres of wire beyond the introducer."""
     rotation: float
-    """Radians turned since the start; not wrapped."""
+    """Radians the wire was turned since the start; not wrapped."""
     force_max: float
-    """Greatest normal force of the vessel's wall on one link during the step, N."""
+    """Greatest normal force of the vessel's wall on one link of either during the step, N."""
     force_sum: float
     """Sum of the normal forces on all links at the end of the step, N."""
     nodes: np.ndarray
     """(N, 3) the wire from the introducer's end to its tip, metres."""
     vessel: str
-    """In which the tip is: aorta, LSA, LCCA, BCT, RCCA or RSA."""
+    """In which the wire's tip is: aorta, LSA, LCCA, BCT, RCCA or RSA."""
     depth: float
     """Metres from that vessel's ostium."""
     reached: bool
-    """Whether the tip lies in the target."""
+    """Whether the wire's tip lies in the target."""
+    catheter: np.ndarray
+    """(M, 3) the catheter from the introducer's end to its tip; one point while it is not out."""
+    catheter_inserted: float = 0.0
+    """Metres of catheter beyond the introducer."""
+    catheter_rotation: float = 0.0
+    """Radians the catheter was turned since the start; not wrapped."""
 
     @property
     def tip(self) -> np.ndarray:
-        """Return where the tip is, (3,) metres."""
+        """Return where the wire's tip is, (3,) metres."""
         return self.nodes[-1]
 
 
 class EndovascularRobot:
     """
-    A guidewire in a phantom of an aortic arch, moved by insertion and rotation velocities.
+    Guidewire and catheter in a phantom of an aortic arch, moved by insertion and rotation.
 
-    Equal seeds and commands give equal motion. One link's inertia and all damping are chosen for
-    stable steps of 2 ms, so the wire's shape is that of slow motion.
+    The catheter starts with its tip at the introducer's end. Equal seeds and commands give equal
+    motion. One link's inertia and all damping are chosen for stable steps of 2 ms, so the shapes
+    are those of slow motion.
     """
 
     def __init__(self, seed: int = 0, target: str = 'LSA', *, wire: Guidewire | None = None,
-                 limits: DriveLimits = DriveLimits(), law: WallLaw = WallLaw()):
+                 catheter: Catheter = Catheter(), limits: DriveLimits = DriveLimits(),
+                 catheter_limits: DriveLimits = CATHETER_LIMITS, law: WallLaw = WallLaw()):
         """
-        Set up with the tip just beyond the introducer, turned at random.
+        Set up with the wire's tip just beyond the introducer, turned at random.
 
         :param seed: of the phantom, the wire's stiffness and friction (+-20 percent).
         :param target: the artery that counts as reached, one of ``phantom.TARGETS``.
         :raises FedefmError: unknown target, or MuJoCo is not installed.
         """
-        self.limits = limits
+        self.limits, self.catheter_limits = limits, catheter_limits
         self.phantom = Phantom(seed)
         self.target = target
         rng = np.random.default_rng((seed, 0xB0))
@@ -98,16 +99,15 @@ class EndovascularRobot:
             wire = replace(Guidewire(), shaft_stiffness=Guidewire.shaft_stiffness * factor,
                            tip_stiffness=Guidewire.tip_stiffness * factor)
             law = replace(law, friction=law.friction * rng.uniform(0.8, 1.2))
-        self.wire, self._law = wire, law
+        self.wire, self.catheter, self._law = wire, catheter, law
+        self._lumen_law = replace(law, stiffness=_LUMEN_STIFFNESS)
         self.field = DistanceField(self.phantom)
-        behind = wire.length - limits.shortest
-        self._rod = Rod(wire, self.phantom.entry + np.array([0.0, behind, 0.0]), _SUBSTEP)
-        self._start_angle = rng.uniform(0.0, 2.0 * np.pi)
-        self._drives = np.array([0.0, self._start_angle])
+        self._wire = DrivenRod(wire, limits, self.phantom.entry, INTRODUCER_RADIUS, _SUBSTEP,
+                               rng.uniform(0.0, 2.0 * np.pi))
+        self._catheter = DrivenRod(catheter, catheter_limits, self.phantom.entry, _SHEATH_RADIUS,
+                                   _SUBSTEP)
         self._time = 0.0
-        self._rod.positions[:2] = self._drives
-        self._rod.refresh()
-        self.state = self._move(_SETTLE_SECONDS, np.zeros(2))
+        self.state = self._move(_SETTLE_SECONDS, _STANDING, _STANDING)
         self._time = 0.0
         self.state = replace(self.state, time=0.0)
 
@@ -122,64 +122,74 @@ class EndovascularRobot:
             raise FedefmError(f'target {name!r} is unknown; known: {", ".join(TARGETS)}')
         self._target = name
 
-    def step(self, dt: float, insertion: float, rotation: float) -> RobotState:
+    def step(self, dt: float, insertion: float, rotation: float, catheter_insertion: float = 0.0,
+             catheter_rotation: float = 0.0) -> RobotState:
         """
         Drive for a while.
 
         :param dt: seconds, 0.001 to 1; done in steps of 2 ms at most.
-        :param insertion: m/s, positive is forwards; cut to the limits.
-        :param rotation: rad/s; cut to the limits.
+        :param insertion: of the wire, m/s, positive is forwards; cut to the limits.
+        :param rotation: of the wire, rad/s; cut to the limits.
+        :param catheter_insertion: of the catheter, m/s; cut to its limits.
+        :param catheter_rotation: of the catheter, rad/s; cut to its limits.
         :raises FedefmError: not finite, or the time is out of range.
         """
-        if not np.isfinite([dt, insertion, rotation]).all() or not 0.001 <= dt <= 1.0:
-            raise FedefmError(f'cannot drive for {dt} s at {insertion} m/s and {rotation} rad/s: '
-                              'numbers have to be finite and the time 0.001 to 1 s')
-        limits = self.limits
-        rates = np.clip([insertion, rotation], [-limits.insertion_speed, -limits.rotation_speed],
-                        [limits.insertion_speed, limits.rotation_speed])
-        self.state = self._move(dt, rates)
+        rates = [insertion, rotation, catheter_insertion, catheter_rotation]
+        if not np.isfinite([dt, *rates]).all() or not 0.001 <= dt <= 1.0:
+            raise FedefmError(
+                f'cannot drive for {dt} s at {insertion} m/s and {rotation} rad/s, the catheter '
+                f'at {catheter_insertion} m/s and {catheter_rotation} rad/s: numbers have to be '
+                'finite and the time 0.001 to 1 s')
+        self.state = self._move(dt, self.limits.cut(insertion, rotation),
+                                self.catheter_limits.cut(catheter_insertion, catheter_rotation))
         return self.state
 
-    def _move(self, dt, rates):
+    def _move(self, dt, rates, catheter_rates):
         count = max(1, int(round(dt / _SUBSTEP)))
-        longest = min(self.limits.longest, self.wire.length) - self.limits.shortest
-        peak, normal = 0.0, np.zeros(1)
+        peak, total = 0.0, 0.0
         for _ in range(count):
-            goal = self._drives + rates * (dt / count)
-            goal[0] = np.clip(goal[0], 0.0, longest)
-            real = (goal - self._drives) / _SUBSTEP
-            forces, normal = self._forces()
-            self._rod.advance(forces, goal, real)
-            self._drives = goal
-            peak = max(peak, float(normal.max()))
+            # A catheter that is drawn back all the way touches nothing and costs nothing.
+            out = self._catheter.inserted > 0.0 or catheter_rates.any()
+            peak_now, total = self._substep(rates, catheter_rates, dt / count, out)
+            peak = max(peak, peak_now)
         self._time += dt
-        return self._sense(peak, float(normal.sum()))
+        return self._sense(peak, total)
 
-    def _forces(self):
-        """Return the walls' forces on all links, and the vessel's normal forces."""
-        middles = self._rod.middles
-        distance, inward = self.field.at(middles)
-        off = middles - self.phantom.entry
-        inside = off[:, 1] > 0.0
-        off[:, 1] = 0.0
-        apart = np.sqrt((off * off).sum(axis=1))
-        distance = np.where(inside, INTRODUCER_RADIUS - apart, distance)
-        inward = np.where(inside[:, None], -off / np.maximum(apart, 1e-9)[:, None], inward)
-        forces, normal = wall_forces(self._law, distance, inward, self._rod.velocities,
-                                     self.wire.diameter / 2)
-        return forces, np.where(inside, 0.0, normal)
+    def _substep(self, rates, catheter_rates, seconds, out):
+        """Move both by one step; return the wall's greatest force on a link, and the sum, N."""
+        wire, catheter = self._wire, self._catheter
+        around, velocities = wire.surroundings(self.field), wire.rod.velocities
+        radius = 0.5 * self.wire.diameter
+        forces, felt = wall_forces(self._law, around.distance, around.inward, velocities, radius)
+        felt = np.where(around.held, 0.0, felt)
+        if out:
+            contact = in_lumen(wire, catheter, 0.5 * self.catheter.lumen)
+            moving = catheter.rod.velocities
+            held, _ = wall_forces(self._lumen_law, contact.distance, contact.inward,
+                                  velocities[contact.wire] - moving[contact.catheter], radius)
+            forces[contact.wire], felt[contact.wire] = held, 0.0
+            pushed, catheter_felt = self._on_catheter(moving)
+            np.subtract.at(pushed, contact.catheter, held)
+            felt = np.concatenate([felt, catheter_felt])
+            catheter.advance(pushed, catheter_rates, seconds)
+        wire.advance(forces, rates, seconds)
+        return float(felt.max()), float(felt.sum())
+
+    def _on_catheter(self, velocities):
+        """Return the wall's forces on the catheter's links, and the vessel's normal forces."""
+        around = self._catheter.surroundings(self.field)
+        forces, normal = wall_forces(self._law, around.distance, around.inward, velocities,
+                                     0.5 * self.catheter.diameter)
+        return forces, np.where(around.held, 0.0, normal)
 
     def _sense(self, peak, total):
-        nodes = self._rod.nodes
-        entry = self.phantom.entry
-        out = int((nodes[:, 1] <= entry[1]).argmax())
-        # Where the wire leaves the introducer, between two nodes.
-        before, after = nodes[max(out - 1, 0)], nodes[out]
-        part = (before[1] - entry[1]) / max(before[1] - after[1], 1e-9)
-        leaves = before + np.clip(part, 0.0, 1.0) * (after - before)
+        nodes = self._wire.outside()
+        out = self._catheter.inserted > 0.0
         vessel, depth = self.phantom.locate(nodes[-1])
         return RobotState(
-            time=self._time, inserted=float(self._drives[0]) + self.limits.shortest,
-            rotation=float(self._drives[1]) - self._start_angle, force_max=peak,
-            force_sum=total, nodes=np.vstack([leaves, nodes[out:]]), vessel=vessel, depth=depth,
-            reached=self.phantom.reached(nodes[-1], self._target))
+            time=self._time, inserted=self._wire.inserted, rotation=self._wire.rotation,
+            force_max=peak, force_sum=total, nodes=nodes, vessel=vessel, depth=depth,
+            reached=self.phantom.reached(nodes[-1], self._target),
+            catheter=self._catheter.outside() if out else self.phantom.entry[None].copy(),
+            catheter_inserted=self._catheter.inserted,
+            catheter_rotation=self._catheter.rotation)

@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-A guidewire as an elastic rod in MuJoCo: capsules on universal joints with springs.
+Guidewire and catheter as elastic rods in MuJoCo: capsules on universal joints with springs.
 
-Each joint is two hinges across the wire with the stiffness EI / length; the wire does not twist
+Each joint is two hinges across the rod with the stiffness EI / length; the rod does not twist
 (good wires turn one to one), so the drive's rotation turns the tip at once where friction lets
 it. Springs pull the tip's joints towards its shape from the shelf. MuJoCo 4 has no cable plugin
 any more, and ball joints would cost half as many degrees of freedom again for twist alone.
@@ -29,31 +29,76 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Guidewire:
+class RodBuild:
+    """What an elastic rod is made of: the same quantities for wires and catheters."""
+
+    length: float
+    """Metres that can be driven in."""
+    diameter: float
+    """Outer, metres."""
+    shaft_stiffness: float
+    """EI of the shaft in N m^2."""
+    tip_stiffness: float
+    """EI of the soft tip in N m^2."""
+    soft_length: float
+    """Metres of soft tip, before the stiffness begins to rise."""
+    taper_length: float
+    """Metres over which it rises to the shaft's."""
+    bend: float
+    """Angle of the shaped tip in degrees; 45 is angled, 180 a J."""
+    bend_length: float
+    """Metres over which the tip bends."""
+    bend_from_tip: float
+    """Metres of straight tip beyond the bend."""
+    mass: float
+    """kg/m: some 300 times that of steel, so that steps of milliseconds are stable; motion is
+    so slow that inertia does not matter."""
+    relaxation: float
+    """Seconds in which a bent rod straightens when free (its inner damping)."""
+    tip_links: tuple[tuple[int, float], ...]
+    """(count, metres) of the links from the tip on."""
+    link: float
+    """Greatest length of all other links, metres."""
+
+
+@dataclass(frozen=True)
+class Guidewire(RodBuild):
     """Build of a wire; the defaults are a 0.014 inch steel wire with an angled soft tip."""
 
     length: float = 0.200
-    """Metres that can be driven in."""
     diameter: float = 0.00036
     shaft_stiffness: float = 1.6e-4
-    """EI of the shaft in N m^2."""
     tip_stiffness: float = 1.5e-5
-    """EI of the soft tip in N m^2."""
     soft_length: float = 0.020
-    """Metres of soft tip, before the stiffness begins to rise."""
     taper_length: float = 0.045
-    """Metres over which it rises to the shaft's."""
     bend: float = 72.0
-    """Angle of the shaped tip in degrees; 45 is angled, 180 a J."""
     bend_length: float = 0.010
-    """Metres over which the tip bends."""
     bend_from_tip: float = 0.007
-    """Metres of straight tip beyond the bend."""
     mass: float = 0.25
-    """kg/m: some 300 times that of steel, so that steps of milliseconds are stable; motion is
-    so slow that inertia does not matter."""
     relaxation: float = 0.012
-    """Seconds in which a bent wire straightens when free (its inner damping)."""
+    tip_links: tuple[tuple[int, float], ...] = ((10, 0.003), (8, 0.0045))
+    link: float = 0.006
+
+
+@dataclass(frozen=True)
+class Catheter(RodBuild):
+    """Build of a catheter; the defaults are a soft 5 F one with a slightly angled tip."""
+
+    length: float = 0.120
+    diameter: float = 0.005 / 3.0
+    shaft_stiffness: float = 3.0e-4
+    tip_stiffness: float = 1.0e-4
+    soft_length: float = 0.015
+    taper_length: float = 0.030
+    bend: float = 25.0
+    bend_length: float = 0.012
+    bend_from_tip: float = 0.005
+    mass: float = 0.6
+    relaxation: float = 0.012
+    tip_links: tuple[tuple[int, float], ...] = ((6, 0.005),)
+    link: float = 0.0075
+    lumen: float = 0.00105
+    """Diameter of the hole for the wire, metres."""
 
 
 def import_mujoco():
@@ -66,24 +111,24 @@ def import_mujoco():
     return mujoco
 
 
-def segment_lengths(wire: Guidewire) -> np.ndarray:
+def segment_lengths(wire: RodBuild) -> np.ndarray:
     """Return the lengths of the links from the base to the tip: short ones where it bends most."""
-    tip = [0.003] * 10 + [0.0045] * 8
+    tip = [length for count, length in wire.tip_links for _ in range(count)]
     rest = wire.length - sum(tip)
-    count = max(1, int(np.ceil(rest / 0.006)))
+    count = max(1, int(np.ceil(rest / wire.link)))
     return np.array([rest / count] * count + tip[::-1])
 
 
-def bending_stiffness(wire: Guidewire, from_tip: np.ndarray) -> np.ndarray:
+def bending_stiffness(wire: RodBuild, from_tip: np.ndarray) -> np.ndarray:
     """Return EI in N m^2 at distances from the tip in metres: soft, then a smooth rise."""
     part = np.clip((from_tip - wire.soft_length) / wire.taper_length, 0.0, 1.0)
     ratio = wire.shaft_stiffness / wire.tip_stiffness
     return wire.tip_stiffness * ratio ** (part * part * (3.0 - 2.0 * part))
 
 
-def rod_xml(wire: Guidewire, base: np.ndarray, timestep: float) -> str:
+def rod_xml(wire: RodBuild, base: np.ndarray, timestep: float) -> str:
     """
-    Return the MJCF of a wire that lies straight, upwards (against y), from its base.
+    Return the MJCF of a rod that lies straight, upwards (against y), from its base.
 
     :param base: (3,) metres, where the proximal end is while the drive is at zero.
     :param timestep: seconds.
@@ -126,9 +171,9 @@ def rod_xml(wire: Guidewire, base: np.ndarray, timestep: float) -> str:
 
 
 class Rod:
-    """A wire in MuJoCo; ``advance`` it by steps with forces of one's own on its links."""
+    """A rod in MuJoCo; ``advance`` it by steps with forces of one's own on its links."""
 
-    def __init__(self, wire: Guidewire, base: np.ndarray, timestep: float):
+    def __init__(self, wire: RodBuild, base: np.ndarray, timestep: float):
         """Compile the model; raises FedefmError where MuJoCo is missing."""
         self._mujoco = import_mujoco()
         self.wire = wire
