@@ -251,6 +251,13 @@ def test_centralised_sees_the_images_that_silos_would():
     assert any(len(labels.unique()) > 1 for _, labels in seen)
 
 
+def test_centralised_can_make_the_steps_of_one_model():
+    method = rounds(started('centralised', method_options={'steps': 'one'}), 2)
+    assert method.federation.bench.steps == 2 * 6
+    with pytest.raises(FedefmError, match='all or one'):
+        started('centralised', method_options={'steps': 'some'})
+
+
 @pytest.mark.parametrize('server', ['', '-cfl'])
 def test_fedefm_learns_kinds_a_silo_never_had_and_its_literal_form_does_not(server):
     def learnt(name):

@@ -14,6 +14,9 @@
 
 """Centralised training: the data of all silos in one place, the ceiling of the others."""
 
+from itertools import islice
+
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.methods.method import Federation
 from fedefm_ros.federation.methods.method import ServerMethod
 from fedefm_ros.federation.silo import Batch
@@ -24,7 +27,7 @@ import torch
 
 class Centralised(ServerMethod):
     """
-    One model on merged data, with as many gradient steps as all silos make together.
+    One model on merged data.
 
     A round takes the very images that the silos would draw, shuffles them across silos and makes
     N x steps steps of one batch each; nothing is sent (the data would have to be).
@@ -33,16 +36,33 @@ class Centralised(ServerMethod):
     name = 'centralised'
     scenario = 'CLL'
 
+    def __init__(self, federation: Federation, steps: str = 'all'):
+        """
+        Set up.
+
+        :param steps: 'all', as many as all silos' models make together (each image is used once,
+            as the silos do); 'one', as many as the model of one silo makes.
+        :raises FedefmError: anything else.
+        """
+        super().__init__(federation)
+        if steps not in ('all', 'one'):
+            raise FedefmError(f'steps {steps!r}; expected all or one')
+        self.steps = steps
+
     def make_round(self, number: int) -> None:
         """Train on everything."""
         made = self.federation
         drawn = [list(silo.batches(made.steps, number, 'local')) for silo in made.silos]
         state = made.store.before('server')
-        made.store.put('server', made.bench.train(state, _shuffled(made, drawn, number)))
+        batches = _shuffled(made, drawn, number)
+        if self.steps == 'one':
+            batches = islice(batches, 0, None, len(made))
+        made.store.put('server', made.bench.train(state, batches))
 
     def cycle_ms(self, network: Network, step_ms: float, rounds: int) -> float:
         """Return the ms of all its steps, one after the other."""
-        return len(self.federation) * self.federation.steps * step_ms
+        models = len(self.federation) if self.steps == 'all' else 1
+        return models * self.federation.steps * step_ms
 
 
 def _shuffled(made: Federation, drawn: list[list[Batch]], number: int):

@@ -75,10 +75,10 @@ class FedefmOptions:
     #: Whether silos mix their models in the end of a round: neighbours on their topology without
     #: a server, everyone's mean with one.
     mix: bool = True
-    #: What becomes of the optimiser's momentum, where steps have one. 'shared': it travels with the
-    #: weights (twice the bytes) and is mixed as they are, so a step goes the way that the last
-    #: silos' data agree on; a step on one silo's kinds alone undoes what the stop before taught.
-    #: 'anew': each stop begins with none. 'kept' (at home): of the literal reading.
+    #: What becomes of the momentum, where steps have one. 'shared': it travels with the weights
+    #: (twice the bytes) and is mixed as they are, so a step goes the way that the last silos'
+    #: data agree on, where one on a silo's own kinds undoes what the stop before taught. 'anew':
+    #: each stop begins with none. 'kept' (at home): of the literal reading.
     momentum: str = 'shared'
     #: First rounds of plain local training ('round 0' of the paper).
     local_rounds: int = 0
@@ -92,8 +92,8 @@ class FedefmOptions:
         if self.momentum not in ('anew', 'kept', 'shared'):
             raise FedefmError(f'momentum {self.momentum!r}; expected anew, kept or shared')
         if self.momentum == 'kept' and self.adopt:
-            raise FedefmError("momentum 'kept' with adopt above 0: the momentum at home is of other "
-                              'weights; use shared or anew')
+            raise FedefmError("momentum 'kept' with adopt above 0: the momentum at home is of "
+                              'other weights; use shared or anew')
         if not 0 <= self.adopt <= 1:
             raise FedefmError(f'adopt {self.adopt}; expected 0 to 1')
         if self.adopt and self.route == 'copies':
