@@ -63,7 +63,8 @@ def closed_loop(tries: int = 10, *, targets: tuple[str, ...] = ('LSA', 'LCCA', '
                     f'{"reached" if row["reached"] else row["end"]}')
             if row['eyes'] == eyes[0] and row['seed'] == first_seed:
                 pictures.append(_picture(scene, out / f'{row["target"]}.png'))
-    figures = _figures(rows, tries, eyes, targets) | {'pictures': pictures, 'rate': rate}
+    figures = _figures(rows, tries, eyes, targets) | {
+        'pictures': pictures, 'rate': rate, 'first_seed': first_seed, 'lock_step': in_process}
     _print(figures, eyes, targets)
     output.write_json(figures, json_file)
     return figures

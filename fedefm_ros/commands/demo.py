@@ -47,6 +47,11 @@ def demo(
         '--closed-loop', help='Let a simulated robot drive a wire to three arteries instead, by '
         'what the segmentation sees.')] = False,
     tries: Annotated[int, typer.Option(min=1, help='Of the closed loop, for each artery.')] = 10,
+    lock_step: Annotated[bool, typer.Option(
+        '--lock-step', help='The closed loop in one process, without ROS: repeatable whatever '
+        'else the machine does.')] = False,
+    first_seed: Annotated[int, typer.Option(
+        min=0, help="Of the closed loop's tries; the others count up from it.")] = 0,
     day: Annotated[bool, typer.Option(
         '--day', help='A procedure, an idle phase in which the station learns with a second one, '
         'and a procedure with what was learned; a few minutes.')] = False,
@@ -71,8 +76,8 @@ def demo(
     if closed_loop:
         from fedefm_ros.commands.closed_loop import closed_loop as drive
         os.environ.update(station.dds_environment())
-        drive(tries, model=model, runtime=runtime, rate=rate or 15.0, out=out,
-              json_file=json_file)
+        drive(tries, model=model, runtime=runtime, rate=rate or 15.0, in_process=lock_step,
+              first_seed=first_seed, out=out, json_file=json_file)
         return
     source = source if source.startswith('simulator') else _absolute(source)
     # Told here and now, not by a node's log in a minute.
