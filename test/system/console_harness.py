@@ -49,6 +49,7 @@ class ConsoleProcess:
     def __init__(self, harness, environment=None, **parameters):
         """Start it on a free port; ``wait`` for it to serve."""
         self.port = free_port()
+        self._secure = bool(parameters.get('tls_certificate'))
         self.log = harness.folder / f'console-{self.port}.log'
         line = [sys.executable, '-m', 'fedefm_ros.nodes.console', '--ros-args',
                 '-r', f'__ns:=/{harness.namespace}',
@@ -65,7 +66,7 @@ class ConsoleProcess:
     @property
     def address(self):
         """Return where its pages are."""
-        return f'http://127.0.0.1:{self.port}'
+        return f'http{"s" if self._secure else ""}://127.0.0.1:{self.port}'
 
     def wait(self):
         """Wait until it serves; return itself."""
@@ -97,11 +98,15 @@ class Operator:
     def __init__(self, browser, console, width=1440, height=900):
         """Open nothing yet."""
         self.console = console
-        self.context = browser.new_context(viewport={'width': width, 'height': height})
+        # A certificate of the test's own is nobody's: the browser is told to take it.
+        self.context = browser.new_context(
+            viewport={'width': width, 'height': height},
+            ignore_https_errors=console.address.startswith('https'))
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
-        self.requests, self.errors = [], []
+        self.requests, self.errors, self.sockets = [], [], []
         self.page.on('request', lambda request: self.requests.append(request.url))
+        self.page.on('websocket', lambda socket: self.sockets.append(socket.url))
         self.page.on('pageerror', lambda error: self.errors.append(str(error)))
 
     def open(self, path='/'):  # noqa: A003

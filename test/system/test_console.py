@@ -184,6 +184,7 @@ def test_the_source_is_changed_and_one_that_cannot_be_read_leaves_the_old(operat
     operator.press('Use this source', agree=True)
     operator.wait(lambda: 'the source is simulator:phantom' in operator.told(), 'word')
     wait_until(lambda: 'phantom' in source(station), 'the other source')
+    masks_flow(station)  # the question is asked only while frames come
     operator.choose('Source', 'broken.dcm')
     operator.press('Use this source', agree=True)
     operator.wait(lambda: 'FAILED' in operator.told()
