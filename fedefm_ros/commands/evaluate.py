@@ -45,7 +45,7 @@ def evaluate(
         help='Score masks made before: a folder of `segment`, or a bag with masks.')] = None,
     runtime: output.RuntimeOption = 'auto',
     precision: Annotated[str, typer.Option(
-        help='auto (as the node, by a measurement), f32 or bf16.')] = 'auto',
+        help='auto (as the node, by a measurement), f32, bf16 or int8.')] = 'auto',
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
     part: Annotated[str, typer.Option(help='Of a data set that has parts.')] = 'test',
     out: Annotated[Path | None, typer.Option(

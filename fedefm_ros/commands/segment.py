@@ -41,7 +41,7 @@ def segment(
         help='A .safetensors file or a shipped name.')] = 'realtime',
     runtime: Annotated[str, typer.Option(
         help='auto, openvino, onnxruntime, torch or cuda.')] = 'auto',
-    precision: Annotated[str, typer.Option(help='auto, f32 or bf16.')] = 'auto',
+    precision: Annotated[str, typer.Option(help='auto, f32, bf16 or int8.')] = 'auto',
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the network.')] = 2,
     frames: Annotated[int | None, typer.Option(
         min=1, help='Stop after so many frames; the simulator stops after '

@@ -121,7 +121,7 @@ class SegmentationEngine:
         :param model: a .safetensors file, or the name of a shipped model.
         :param runtime: 'auto' (by a short measurement) or a name of ``runtimes.NAMES``.
         :param threads: cores that one inference may use.
-        :param precision: 'auto', 'f32' or 'bf16'; auto takes bf16 only where it is faster and
+        :param precision: 'auto', 'f32', 'bf16' or 'int8'; auto takes bf16 where it is faster and
             gives the same labels in 99.9 % of a test picture.
         :param steady_tips: follow tips from frame to frame, see ``TipFilter``.
         Raises FedefmError where the model or the runtime cannot be used.

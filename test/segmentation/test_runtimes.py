@@ -136,6 +136,7 @@ def test_auto_measures_every_candidate_and_takes_the_fastest_that_agrees(model):
     ({'runtime': 'tensorrt'}, "'tensorrt' is not known; known are auto, openvino"),
     ({'precision': 'int4'}, "'int4' is not known"),
     ({'runtime': 'onnxruntime', 'precision': 'bf16'}, "cannot compute in 'bf16'"),
+    ({'runtime': 'onnxruntime', 'precision': 'int8'}, "cannot compute in 'int8'"),
     ({'threads': 0}, 'at least 1')])
 def test_what_is_not_to_be_had_is_refused(model, arguments, message):
     with pytest.raises(FedefmError, match=message):
@@ -157,6 +158,22 @@ def test_a_second_start_takes_the_graph_from_the_cache(model):
     assert np.array_equal(again.reference, graph.reference)
     assert entry.stat().st_mtime_ns == written
     assert entry.name.startswith(graph.checkpoint_sha256)
+
+
+def test_int8_is_made_once_and_only_where_it_is_asked_for(tmp_path):
+    model = save_compact(tmp_path / 'compact.safetensors')
+    graph = graph_of(model)
+    _, measurements = select(graph, model)
+    assert 'int8' not in {each.precision for each in measurements}
+    assert len(list(cache_folder().iterdir())) == 1
+    runtime, _ = select(graph, model, precision='int8', runtime='openvino')
+    assert runtime.precision == 'int8'
+    entry, = cache_folder().glob('*.int8.graph')
+    made = entry.read_bytes()
+    assert b'QuantizeLinear' in made and b'QuantizeLinear' not in graph.onnx
+    select(graph, model, precision='int8', runtime='openvino')
+    assert entry.read_bytes() == made
+    assert Graph.from_bytes(made).checkpoint_sha256 == graph.checkpoint_sha256
 
 
 def test_another_checkpoint_of_the_same_name_has_a_graph_of_its_own(model):

@@ -41,7 +41,7 @@ def cache_folder() -> Path:
     return Path(base) / 'fedefm_ros' / 'graphs'
 
 
-def graph_of(path: str | Path, *, background: bool = False) -> Graph:
+def graph_of(path: str | Path, *, background: bool = False, int8: bool = False) -> Graph:
     """
     Return the graph of a checkpoint file, from the cache or freshly exported.
 
@@ -49,15 +49,17 @@ def graph_of(path: str | Path, *, background: bool = False) -> Graph:
     neither grows by torch nor stops for its import.
 
     :param background: give way to everything else on the machine.
+    :param int8: quantised, see ``quantise``.
     Raises FedefmError as ``load_checkpoint``.
     """
     file = read_file(path)
-    entry = cache_folder() / f'{file.sha256}-{GRAPH_VERSION}.graph'
+    kind = '.int8.graph' if int8 else '.graph'
+    entry = cache_folder() / f'{file.sha256}-{GRAPH_VERSION}{kind}'
     graph = _cached(entry, file)
     if graph is not None:
         return graph
-    data = _export_here(file) if 'torch' in sys.modules else _export_elsewhere(
-        file, background)
+    data = _export_here(file, int8) if 'torch' in sys.modules else _export_elsewhere(
+        file, ['background'] * background + ['int8'] * int8)
     graph = Graph.from_bytes(data)
     if graph.checkpoint_sha256 != file.sha256:
         raise FedefmError(f'{file.path} changed while it was read; try again')
@@ -85,13 +87,17 @@ def _cached(entry: Path, file: CheckpointFile) -> Graph | None:
     return None
 
 
-def _export_here(file: CheckpointFile) -> bytes:
+def _export_here(file: CheckpointFile, int8: bool) -> bytes:
     from fedefm_ros.backbones.checkpoint import check
     from fedefm_ros.segmentation.runtimes.export import export
-    return export(check(file)).to_bytes()
+    graph = export(check(file))
+    if int8:
+        from fedefm_ros.segmentation.runtimes.quantise import quantise
+        graph = quantise(graph)
+    return graph.to_bytes()
 
 
-def _export_elsewhere(file: CheckpointFile, background: bool) -> bytes:
+def _export_elsewhere(file: CheckpointFile, words: list[str]) -> bytes:
     package_parent = str(Path(__file__).resolve().parents[3])
     search = os.pathsep.join(filter(None, [package_parent, os.environ.get('PYTHONPATH')]))
     with tempfile.TemporaryDirectory(prefix='fedefm_ros-') as folder:
@@ -100,7 +106,7 @@ def _export_elsewhere(file: CheckpointFile, background: bool) -> bytes:
             done = subprocess.run(
                 [sys.executable, '-m', 'fedefm_ros.segmentation.runtimes.export',
                  os.fspath(file.path.resolve()), os.fspath(target),
-                 *(['background'] if background else [])],
+                 *words],
                 env={**os.environ, 'PYTHONPATH': search}, stdin=subprocess.DEVNULL, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=_EXPORT_SECONDS)
         except subprocess.TimeoutExpired as error:

@@ -15,8 +15,8 @@
 """
 From a checkpoint to a graph; the only step that needs torch, so it may run as its own process.
 
-``python -m fedefm_ros.segmentation.runtimes.export CHECKPOINT GRAPH [background]`` prints nothing
-and exits 0, or prints the reason on one line and exits 1.
+``python -m fedefm_ros.segmentation.runtimes.export CHECKPOINT GRAPH [background] [int8]`` prints
+nothing and exits 0, or prints the reason on one line and exits 1.
 """
 
 import inspect
@@ -125,11 +125,15 @@ def _to_onnx(module: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path) ->
 
 def main(arguments: list[str]) -> int:
     """Export one checkpoint to a graph file."""
-    checkpoint, target, *background = arguments
-    if background:
+    checkpoint, target, *words = arguments
+    if 'background' in words:
         os.nice(10)
     try:
-        write_atomically(Path(target), export(load_checkpoint(checkpoint)).to_bytes())
+        graph = export(load_checkpoint(checkpoint))
+        if 'int8' in words:
+            from fedefm_ros.segmentation.runtimes.quantise import quantise
+            graph = quantise(graph)
+        write_atomically(Path(target), graph.to_bytes())
     except FedefmError as error:
         print(error)
         return 1

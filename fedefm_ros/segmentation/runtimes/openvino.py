@@ -15,9 +15,11 @@
 """OpenVINO on the CPU."""
 
 import functools
+import importlib.util
 from pathlib import Path
 
 from fedefm_ros.segmentation.preprocess import Prepared
+from fedefm_ros.segmentation.runtimes.cache import graph_of
 from fedefm_ros.segmentation.runtimes.graph import Graph, grey_coefficients
 
 import numpy as np
@@ -30,9 +32,13 @@ _core = functools.cache(openvino.Core)
 
 
 def precisions(name: str) -> tuple[str, ...]:
-    """Return 'f32', and 'bf16' where the CPU has instructions for it."""
-    capabilities = _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return ('f32', 'bf16') if 'BF16' in capabilities else ('f32',)
+    """Return 'f32', 'bf16' where the CPU has instructions for it, 'int8' where it can be made."""
+    found = ('f32', 'bf16') if _has_bf16() else ('f32',)
+    return (*found, 'int8') if importlib.util.find_spec('onnxruntime') else found
+
+
+def _has_bf16() -> bool:
+    return 'BF16' in _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 class OpenVinoRuntime:
@@ -44,6 +50,8 @@ class OpenVinoRuntime:
         """Compile a graph."""
         self.threads = threads
         self.precision = precision
+        if precision == 'int8':  # of the convolutions; this is of all else
+            precision = 'bf16' if _has_bf16() else 'f32'
         compiled = _core().compile_model(_core().read_model(graph.onnx), 'CPU', {
             'INFERENCE_PRECISION_HINT': precision,  # bf16 is the silent default where there is any
             'INFERENCE_NUM_THREADS': threads,
@@ -74,5 +82,7 @@ class OpenVinoRuntime:
 
 def compile_graph(name: str, graph: Graph, path: Path, threads: int,
                   precision: str) -> OpenVinoRuntime:
-    """Return the compiled graph."""
+    """Return the compiled graph; in int8 it may have to be made first."""
+    if precision == 'int8':
+        graph = graph_of(path, background=True, int8=True)
     return OpenVinoRuntime(graph, threads, precision)

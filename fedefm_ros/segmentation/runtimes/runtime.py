@@ -29,7 +29,7 @@ import numpy as np
 
 #: What may be asked for, beside 'auto'.
 NAMES = ('openvino', 'onnxruntime', 'torch', 'cuda')
-PRECISIONS = ('auto', 'f32', 'bf16')
+PRECISIONS = ('auto', 'f32', 'bf16', 'int8')
 
 _MODULES = {'openvino': 'openvino', 'onnxruntime': 'onnx', 'torch': 'torch', 'cuda': 'torch'}
 _PACKAGES = {'openvino': 'openvino', 'onnxruntime': 'onnxruntime', 'torch': 'torch',
@@ -46,7 +46,7 @@ class Runtime(Protocol):
 
     name: str
     precision: str
-    """'f32' or 'bf16'."""
+    """'f32', 'bf16' or 'int8'."""
     threads: int
 
     def __call__(self, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:

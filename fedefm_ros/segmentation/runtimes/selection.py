@@ -151,7 +151,10 @@ def _candidates(runtime: str, precision: str) -> list[tuple[str, str]]:
     candidates = []
     for name in names:
         try:
-            candidates += [(name, grade) for grade in runtimes.precisions(name)]
+            # In int8 a network has to be made anew first, and some pixels of an instrument
+            # differ: only where it is asked for.
+            candidates += [(name, grade) for grade in runtimes.precisions(name)
+                           if grade != 'int8']
         except FedefmError:
             if runtime != 'auto':
                 raise
