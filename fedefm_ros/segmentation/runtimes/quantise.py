@@ -33,8 +33,8 @@ import numpy as np
 import onnx
 
 from onnxruntime.quantization import CalibrationDataReader
-from onnxruntime.quantization import quantize_static
 from onnxruntime.quantization import QuantFormat
+from onnxruntime.quantization import quantize_static
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
