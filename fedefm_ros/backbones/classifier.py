@@ -49,6 +49,11 @@ class Classifier(nn.Module):
                 torch.zeros(1, 1, 64, 64))[-1].shape[1]
         self.head = nn.Linear(width, classes)
 
+    def logits_and_features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits (B, classes) and the coarsest features (B, C, H', W')."""
+        dense = self.backbone.features(x)[-1]
+        return self.head(dense.mean(dim=(2, 3))), dense
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits, (B, classes)."""
-        return self.head(self.backbone.features(x)[-1].mean(dim=(2, 3)))
+        return self.logits_and_features(x)[0]

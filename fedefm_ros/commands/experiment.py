@@ -26,11 +26,13 @@ _TITLES = {
     'validation': 'what silos know of all kinds in the end',
     'unseen': 'the same, by the share of kinds that only one silo has',
     'ablation': 'the same, for choices within FedEFM',
+    'foundation': 'the same, for the network that `finetune` goes on with',
 }
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help='validation, unseen or ablation.')],
+    name: Annotated[str, typer.Argument(
+        help='validation, unseen, gaia, ablation, foundation, finetune or backbones.')],
     preset: Annotated[str, typer.Option(
         help='smoke (a minute, shows that it runs), small (hours at most), paper (a cluster).',
     )] = 'small',
@@ -41,6 +43,9 @@ def experiment(
         'Default: output/NAME-PRESET here.')] = None,
     workers: Annotated[int, typer.Option(
         min=1, help='Processes; each computes with one thread.')] = 1,
+    engine: Annotated[str, typer.Option(
+        help='auto, in-process, processes, or ray (a cluster; pip install fedefm_ros[ray]).',
+    )] = 'auto',
     json_file: output.JsonOption = None,
 ):
     """
@@ -48,8 +53,11 @@ def experiment(
 
     Accuracy is that of a silo's own model on all kinds of data, those it never had included, the
     mean over silos; `aggregate` is that of the mean of all silos' weights. All methods make the
-    same gradient steps on the same data. Stop it at will: the same command goes on.
+    same gradient steps on the same data. `finetune` and `backbones` segment instruments instead,
+    from weights that `foundation` makes. Stop it at will: the same command goes on.
     """
+    from fedefm_ros.commands.experiment_finetuning import finetuning
+    from fedefm_ros.experiments.finetuning import NAMES
     from fedefm_ros.experiments.foundation_task import CLASSES
     from fedefm_ros.experiments.plots import bars
     from fedefm_ros.experiments.plots import lines
@@ -62,17 +70,20 @@ def experiment(
     from fedefm_ros.experiments.tables import rows_of
     from fedefm_ros.experiments.tables import run_jobs
 
-    chosen = load_preset(name, preset)
     folder = out or Path('output') / f'{name}-{preset}'
     if folder.exists() and not folder.is_dir():
         raise FedefmError(f'{folder} is a file; choose a folder with --out')
+    if name in NAMES:
+        finetuning(name, preset, seeds, folder, engine, workers, json_file)
+        return
+    chosen = load_preset(name, preset)
     images = len(CLASSES) * (chosen.data.train + chosen.data.test)
     with output.progress('images', images) as advance:
         prepare_data(chosen, lambda done, _: advance(done, ''))
         advance(images, '')
     jobs = jobs_of(chosen, range(1, (seeds or chosen.seeds) + 1), folder)
     with output.progress('rounds', len(jobs) * chosen.plan.rounds) as advance:
-        figures = run_jobs(jobs, workers, advance)
+        figures = run_jobs(jobs, workers, advance, engine)
         advance(len(jobs) * chosen.plan.rounds, '')
     rows = rows_of(figures)
     title = f'{name} ({preset}): {_TITLES.get(name, name)}'

@@ -40,7 +40,7 @@ def bars(rows: Sequence[dict], title: str, path: Path) -> None:
     axes.invert_yaxis()
     axes.set(xlabel='accuracy of the silos on all kinds, %', title=title, xlim=(0, 100))
     axes.legend(loc='lower right')
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def lines(rows: Sequence[dict], title: str, path: Path) -> None:
@@ -56,10 +56,11 @@ def lines(rows: Sequence[dict], title: str, path: Path) -> None:
     axes.set(xlabel='kinds of a silo that no other has, %',
              ylabel='accuracy of the silos on all kinds, %', title=title, ylim=(0, 100))
     axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure, path: Path) -> None:
+def save_figure(figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and forget it."""
     data = BytesIO()
     figure.savefig(data, format='png', dpi=130)
     plt.close(figure)

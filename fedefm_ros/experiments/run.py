@@ -21,9 +21,11 @@ import json
 from pathlib import Path
 import re
 
+from fedefm_ros.backbones import registry
 from fedefm_ros.backbones.vit_classifier import VitClassifier
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.experiments.conv_classifier import ConvClassifier
+from fedefm_ros.experiments.foundation_model import export_foundation
 from fedefm_ros.experiments.foundation_task import CLASSES
 from fedefm_ros.experiments.foundation_task import foundation_data
 from fedefm_ros.experiments.foundation_task import FoundationData
@@ -46,6 +48,8 @@ from fedefm_ros.federation.topology import Network
 from fedefm_ros.federation.weights import state_bytes
 from fedefm_ros.federation.weights import state_of
 from fedefm_ros.files import write_atomically
+from fedefm_ros.segmentation.grey import grey_range
+from fedefm_ros.segmentation.grey import to_network
 
 import numpy as np
 
@@ -56,6 +60,8 @@ from torch import nn
 
 _RESULT = 'result.json'
 _FOUNDATION = 'foundation.safetensors'
+#: A run's checkpoint, where its network is of the registry.
+MODEL = 'model.safetensors'
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,8 @@ def run_job(job: Job, on_round: Callable[[int], None] | None = None,
     """
     Return the figures of a run; go on with one that was stopped, read one that is done.
 
-    Writes result.json and foundation.safetensors (the aggregate's weights) to the job's place;
+    Writes result.json and foundation.safetensors (the aggregate's weights; also as a checkpoint,
+    model.safetensors, where a station has such a network) to the job's place;
     the silos' weights are removed when the run is done.
     """
     identity = {**job.preset.identity(), 'seed': job.seed, 'entry': asdict(job.entry)}
@@ -99,15 +106,30 @@ def run_job(job: Job, on_round: Callable[[int], None] | None = None,
     initial = method.federation.bench.reference
     record = run(method, job.preset.plan_of(job.entry), initial,
                  (lambda done, _: on_round(done)) if on_round else None, identity=identity)
-    figures = {**_figures(job, method, network, record), **_accuracies(method, data, split),
+    figures = {**_figures(job, method, network, record),
+               **_accuracies(method, job.preset, data, split),
                'unseen_reached': split.unseen}
     foundation = {key: value.contiguous() for key, value in method.foundation().items()}
     write_atomically(job.place / _FOUNDATION, save(foundation))
+    export_foundation(job.place / MODEL, method.federation.bench.network, foundation, job.preset,
+                      job.entry, job.seed, figures['accuracy_foundation'])
     write_atomically(result, json.dumps({'identity': identity, 'figures': figures},
                                         indent=1).encode())
     for path in (job.place / 'rounds').glob('*'):
         path.unlink()
     return figures
+
+
+def seen_by(preset: Preset, images: np.ndarray) -> torch.Tensor:
+    """
+    Return images (M, S, S) uint8 as a preset's network sees them, (M, 1, S, S).
+
+    A station's backbone sees them as the station shows them to it: its weights are to go there.
+    """
+    if preset.network.get('kind') != 'backbone':
+        return tensors(images)
+    return torch.from_numpy(np.stack([to_network(image, *grey_range(image))
+                                      for image in images]))[:, None]
 
 
 def tensors(images: np.ndarray) -> torch.Tensor:
@@ -124,15 +146,17 @@ def network_of(preset: Preset) -> nn.Module:
     kind = options.pop('kind', 'vit')
     if kind == 'conv':
         return ConvClassifier(len(CLASSES), **options)
+    if kind == 'backbone':
+        return registry.create('classifier', classes=len(CLASSES), **options)
     if kind != 'vit':
-        raise FedefmError(f'network kind {kind!r}; expected conv or vit')
+        raise FedefmError(f'network kind {kind!r}; expected conv, vit or backbone')
     return VitClassifier(**{'classes': len(CLASSES), 'size': preset.data.size, **options})
 
 
 def _prepared(job: Job, data: FoundationData) -> tuple[Method, KindSplit, Network]:
     preset = job.preset
     split = split_kinds(len(CLASSES), preset.silos, job.unseen, job.seed)
-    images, labels = tensors(data.train_images), torch.from_numpy(data.train_labels)
+    images, labels = seen_by(preset, data.train_images), torch.from_numpy(data.train_labels)
     silos = [ArrayData(images[own], labels[own], preset.batch, 1000 * job.seed + i,
                        turn=False, mirror=True)
              for i, own in enumerate(deal_samples(data.train_labels, split, job.seed))]
@@ -161,7 +185,8 @@ def _figures(job: Job, method: Method, network: Network, record: dict) -> dict:
         'teacher_weight': float(np.mean(weights)) if weights else None}
 
 
-def _accuracies(method: Method, data: FoundationData, split: KindSplit) -> dict:
+def _accuracies(method: Method, preset: Preset, data: FoundationData,
+                split: KindSplit) -> dict:
     """
     Return what the models know, of test images of all kinds.
 
@@ -169,7 +194,7 @@ def _accuracies(method: Method, data: FoundationData, split: KindSplit) -> dict:
     kinds that the silo has and has not (NaN where it has all); accuracy_foundation: of the
     aggregate.
     """
-    images, labels = tensors(data.test_images), torch.from_numpy(data.test_labels)
+    images, labels = seen_by(preset, data.test_images), torch.from_numpy(data.test_labels)
     bench = method.federation.bench
 
     def right(state):

@@ -16,19 +16,16 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent.futures import as_completed
-from concurrent.futures import ProcessPoolExecutor
-import multiprocessing
 from pathlib import Path
 
+from fedefm_ros.experiments.engines import engine_of
+from fedefm_ros.experiments.engines import InProcess
 from fedefm_ros.experiments.foundation_task import foundation_data
 from fedefm_ros.experiments.presets import Preset
 from fedefm_ros.experiments.run import Job
 from fedefm_ros.experiments.run import run_job
 
 import numpy as np
-
-import torch
 
 #: Of these figures a row has the mean and the standard deviation over seeds.
 _SPREAD = ('accuracy', 'accuracy_foundation', 'accuracy_worst', 'accuracy_own', 'accuracy_unseen')
@@ -43,40 +40,29 @@ def jobs_of(preset: Preset, seeds: Sequence[int], folder: Path) -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int = 1,
-             progress: Callable[[int, str], None] | None = None) -> list[dict]:
+             progress: Callable[[int, str], None] | None = None,
+             engine: str = 'auto') -> list[dict]:
     """
     Return the figures of all runs, in order.
 
     :param workers: processes; each computes with one thread, so the figures do not depend on it.
     :param progress: called with the rounds done in all and what runs.
+    :param engine: a name of engine_of.
     """
+    chosen = engine_of(engine, workers)
+    tell = progress or (lambda done, note: None)
     done = 0
-    if workers == 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            results = []
-            for job in jobs:
-                def on_round(number, job=job, done=done):
-                    if progress:
-                        progress(done + number, f'{job.entry.name}, seed {job.seed}')
-                results.append(run_job(job, on_round))
-                done += job.preset.plan.rounds
-            return results
-        finally:
-            torch.set_num_threads(threads)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn'), _one_thread) as pool:
-        futures = {pool.submit(run_job, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done += futures[future].preset.plan.rounds
-                if progress:
-                    progress(done, futures[future].entry.name)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
+
+    def finished(index):
+        nonlocal done
+        done += jobs[index].preset.plan.rounds
+        tell(done, jobs[index].entry.name)
+
+    def followed(job):
+        return run_job(job, lambda number: tell(done + number,
+                                                f'{job.entry.name}, seed {job.seed}'))
+
+    return chosen.compute(followed if isinstance(chosen, InProcess) else run_job, jobs, finished)
 
 
 def prepare_data(preset: Preset, progress: Callable[[int, int], None] | None = None) -> None:
@@ -102,7 +88,3 @@ def rows_of(figures: Sequence[dict]) -> list[dict]:
             row[name] = float(np.mean(values)) if values else None
         rows.append(row)
     return rows
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

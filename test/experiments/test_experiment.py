@@ -21,6 +21,8 @@ import json
 from fedefm_ros.backbones.vit_classifier import VitClassifier
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.experiments.conv_classifier import ConvClassifier
+from fedefm_ros.experiments.finetuning import load_tuning_preset
+from fedefm_ros.experiments.finetuning import NAMES
 from fedefm_ros.experiments.presets import Entry
 from fedefm_ros.experiments.presets import experiment_names
 from fedefm_ros.experiments.presets import load_preset
@@ -60,18 +62,23 @@ def one_torch_thread():
 
 
 def test_all_shipped_presets_can_be_read():
-    assert {'validation', 'unseen', 'ablation'} <= set(experiment_names())
+    assert {'validation', 'unseen', 'ablation', 'foundation', 'finetune',
+            'backbones'} <= set(experiment_names())
     for experiment in experiment_names():
-        assert {'smoke', 'small'} <= set(preset_names(experiment))
         for name in preset_names(experiment):
-            preset = load_preset(experiment, name)
-            assert preset.entries and preset.seeds >= (1 if name == 'smoke' else 3)
+            least = 1 if name == 'smoke' else 3
+            if experiment in NAMES:
+                preset = load_tuning_preset(experiment, name)
+                assert preset.starts and preset.seeds >= least
+            else:
+                preset = load_preset(experiment, name)
+                assert preset.entries and preset.seeds >= least
 
 
 def test_presets_of_validation_compare_the_same_methods():
-    names = [[entry.name for entry in load_preset('validation', name).entries]
-             for name in preset_names('validation')]
-    assert all(entries == names[0] for entries in names) and len(names[0]) == 14
+    methods = [{entry.method for entry in load_preset('validation', name).entries}
+               for name in preset_names('validation')]
+    assert all(found == methods[0] for found in methods) and len(methods[0]) == 13
 
 
 def test_unknown_preset_and_fields_are_refused():
@@ -115,7 +122,7 @@ def test_network_is_the_presets_kind(tmp_path):
     conv = replace(preset, network={'kind': 'conv', 'widths': [8, 8, 16]})
     assert isinstance(network_of(preset), VitClassifier)
     assert isinstance(network_of(conv), ConvClassifier)
-    with pytest.raises(FedefmError, match='conv or vit'):
+    with pytest.raises(FedefmError, match='conv, vit or backbone'):
         network_of(replace(preset, network={'kind': 'cnn'}))
 
 
