@@ -28,8 +28,8 @@ from fedefm_ros.evaluation.timing import milliseconds
 import typer
 
 _IMAGE = 'fluoroscopy/image_raw'
-#: Seconds to look for readers without lock-step, where there may be none.
-_ALONE = 2.0
+#: Seconds to look for readers where there may be none.
+_ALONE = 4.0
 _SHARED = ('/clock', '/rosout', '/parameter_events')
 
 
@@ -52,6 +52,8 @@ def replay(
     wait: Annotated[float, typer.Option(
         min=0.1, help='Seconds to wait at most until all readers are connected; in lock-step a '
         'segmentation has to be one.')] = 30.0,
+    readers: Annotated[int, typer.Option(
+        min=0, help='Begin when so many read the images; 0: as many as are found.')] = 0,
     topic: Annotated[str, typer.Option(help='The images; by default found.')] = '',
     topics: Annotated[str, typer.Option(
         help='Publish these only: names with commas between.')] = '',
@@ -88,7 +90,7 @@ def replay(
         begin, end = time_span(reader, start, duration or math.inf)
         plan = Plan(image, names, begin, end, rate, loop, pause,
                     (mask or _mask_of(names[image])) if lock_step else '', patience)
-        summary = _play(reader, plan, wait)
+        summary = _play(reader, plan, wait, readers)
     output.table(f'{bag}', ['measure', 'value'], [
         ['frames', summary['frames']], ['messages', summary['messages']],
         ['seconds', summary['seconds']],
@@ -96,21 +98,18 @@ def replay(
     output.write_json(summary, json_file)
 
 
-def _play(reader, plan, patience):
+def _play(reader, plan, patience, readers):
     from fedefm_ros.nodes.replay import Player
     from fedefm_ros.nodes.session import named
     from fedefm_ros.nodes.session import spinning
 
     with spinning(named('replay')) as node, keys() as pressed:
         player = Player(node, reader, plan)
+        needed = plan.mask or readers
+        if not player.wait_for_readers(patience, readers, math.inf if needed else _ALONE):
+            _say_who_is_missing(player.readers, readers, plan)
         for name, reason in player.left_out.items():
             output.say(f'{name} is left out: {reason}')
-        if not player.wait_for_readers(patience, math.inf if plan.mask else _ALONE):
-            if plan.mask:
-                raise FedefmError(
-                    f'nobody reads {plan.names[plan.image]} and answers on {plan.mask}: start and '
-                    'activate the segmentation (use_sim_time:=true), or name it (--mask)')
-            output.say(f'nobody reads {plan.names[plan.image]} yet')
         if pressed.present:
             output.say('space: pause, right arrow: one frame, q: end')
         started = time.monotonic()
@@ -130,6 +129,20 @@ def _play(reader, plan, patience):
             'mask_ms': milliseconds(player.latencies), 'latest_ms': player.latest_lag * 1e3,
             'topics': {plan.names[name]: count for name, count in player.published.items()},
             'left_out': player.left_out, 'losses': list(reader.losses)}
+
+
+def _say_who_is_missing(found, wanted, plan):
+    """Tell why the readers are not those that were wanted; an error where any were."""
+    name = plan.names[plan.image]
+    if found < wanted:
+        raise FedefmError(f'{found} of {wanted} readers of {name} are there (--readers); start '
+                          'the others, or wait longer (--wait)')
+    if plan.mask:
+        raise FedefmError(
+            f'nobody reads {name} and answers on {plan.mask}: start and activate the segmentation '
+            '(use_sim_time:=true), or name it (--mask)')
+    output.say(f'not all {found} readers of {name} could be connected' if found
+               else f'nobody reads {name} yet')
 
 
 def _names(reader, image, topics, namespace, remap):

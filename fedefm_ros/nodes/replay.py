@@ -27,6 +27,7 @@ from fedefm_ros.imaging.bag_pace import Pace
 from fedefm_ros.imaging.bag_reader import BagReader
 from fedefm_ros.imaging.bag_reader import Message
 from fedefm_ros.nodes.recorder_topics import message_class
+from fedefm_ros.nodes.replay_readers import wait_for_readers
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -46,8 +47,6 @@ _CLOCK_PERIOD = 0.025
 _DEPTH = 30
 #: Seconds for discovery to tell who else publishes.
 _DISCOVERY = 1.0
-#: Discovery tells of readers one by one, and they learn of the publishers a little later.
-_SETTLED = 1.0
 #: For the last messages to arrive before the publishers are gone.
 _DELIVERY = Duration(seconds=2)
 #: What a station's nodes say themselves while they run.
@@ -113,42 +112,27 @@ class Player:
         """Return how many frames have been published."""
         return self.published[self._plan.image]
 
-    def wait_for_readers(self, patience: float, alone: float = math.inf) -> bool:
+    @property
+    def readers(self) -> int:
+        """Return how many are known to read the frames."""
+        return self._node.count_subscribers(self._plan.names[self._plan.image])
+
+    def wait_for_readers(self, patience: float, count: int = 0,
+                         alone: float = math.inf) -> bool:
         """
         Wait until all who are known to read the frames are connected; return whether.
 
-        In lock-step the node that makes the masks has to be one of them; from half of the
-        patience on somebody who reads and somebody who makes masks will do (other people's
-        chains of nodes).
+        In lock-step the node that makes the masks has to be one of them; see ``replay_readers``.
 
+        :param count: so many readers at least.
         :param alone: give up after so many seconds if nobody reads by then.
+        :raises FedefmError: somebody else publishes the frames' topic.
         """
-        started = time.monotonic()
-        since = None
-        while (now := time.monotonic()) < started + patience:
-            if not self._connected(now < started + patience / 2):
-                since = None
-            elif since is None:
-                since = now
-            elif now - since > _SETTLED:
-                return True
-            if now > started + alone and not self._node.count_subscribers(
-                    self._plan.names[self._plan.image]):
-                return False
-            time.sleep(0.05)
-        return False
-
-    def _connected(self, strict):
-        readers = self._node.get_subscriptions_info_by_topic(self._plan.names[self._plan.image])
-        image = self._publishers[self._plan.image]
-        if not readers or image.get_subscription_count() < len(readers):
-            return False
-        if not self._plan.mask:
-            return True
-        makers = {(each.node_namespace, each.node_name)
-                  for each in self._node.get_publishers_info_by_topic(self._plan.mask)}
-        return bool(makers and (not strict or makers & {
-            (each.node_namespace, each.node_name) for each in readers}))
+        there = wait_for_readers(
+            self._node, self._publishers[self._plan.image], patience=patience, count=count,
+            alone=alone, mask=self._plan.mask)
+        self._give_way()
+        return there
 
     def play(self, wait: Callable[[float], str]) -> None:
         """
@@ -179,17 +163,31 @@ class Player:
         time.sleep(_DISCOVERY)
         made = {}
         for name, target in self._plan.names.items():
-            reason = self._reason_against(name, target)
-            if reason and name == self._plan.image:
-                raise FedefmError(f'{name}: {reason}; stop that, or publish by another name '
-                                  '(--namespace, --remap)')
-            if reason:
-                self.left_out[name] = reason
+            if reason := self._reason_against(name, target):
+                self._leave_out(name, reason)
                 continue
             topic = self._reader.topics[name].topic
             made[name] = self._node.create_publisher(
                 message_class(topic.msgtype), target, _publisher_qos(topic.qos))
         return made
+
+    def _give_way(self):
+        """Leave out what turned out to be published by somebody else who was discovered late."""
+        for name, publisher in list(self._publishers.items()):
+            target = self._plan.names[name]
+            names = [each.node_name for each in self._node.get_publishers_info_by_topic(target)]
+            if len(names) < 2:  # no one but this node
+                continue
+            others = [each for each in names if each != self._node.get_name()] or names
+            self._leave_out(name, f'{target} is published by {others[0]} already')
+            del self._publishers[name]
+            self._node.destroy_publisher(publisher)
+
+    def _leave_out(self, name, reason):
+        if name == self._plan.image:
+            raise FedefmError(f'{name}: {reason}; stop that, or publish by another name '
+                              '(--namespace, --remap)')
+        self.left_out[name] = reason
 
     def _reason_against(self, name, target):
         if self._plan.mask and any(each in name for each in _OUTPUTS):
@@ -234,6 +232,7 @@ class Player:
     def _publish(self, message: Message) -> None:
         data = self._reader.cdr(message)
         self._tell_time(message.time)
+        self._answered = None
         sent = time.monotonic()
         self._publishers[message.topic].publish(data)
         self.published[message.topic] += 1

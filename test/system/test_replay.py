@@ -14,6 +14,7 @@
 
 """`replay` as a user runs it: real bags, a real segmentation in the bag's time, real keys."""
 
+from itertools import count
 import json
 import os
 import pty
@@ -34,6 +35,9 @@ import numpy as np
 
 import pytest
 
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+
 from ros1_bag import write_ros1_bag
 
 from rosgraph_msgs.msg import Clock
@@ -41,11 +45,12 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 IMAGE, MASK = 'fluoroscopy/image_raw', 'segmentation/mask'
-START = 1_600_000_000
+#: Seconds; each bag begins later than the ones before, so that its messages tell whose they are.
+STARTS = count(1_600_000_000, 1000)
 
 
 @pytest.fixture(scope='module')
-def running(harness, models):
+def station(harness, models):
     """Return the harness with a segmentation that lives in the time of /clock."""
     # The observer would send frames as well, and nobody else's topic is taken over.
     harness.node.destroy_publisher(harness.node.frames)
@@ -57,26 +62,19 @@ def running(harness, models):
 
 
 @pytest.fixture
-def station(running):
-    """Return the harness with nothing received yet."""
-    for name in (IMAGE, MASK, '/clock'):
-        running.node.take(name)
-    return running
-
-
-@pytest.fixture(scope='module')
-def bag(tmp_path_factory, sequence):
+def bag(tmp_path, sequence):
     """Return a bag of 30 frames at 15 Hz, as another station recorded it."""
-    path = tmp_path_factory.mktemp('bags') / 'bag'
-    convert(str(sequence), path, rate=15.0, start=START, namespace='theirs')
+    path = tmp_path / 'bag'
+    convert(str(sequence), path, rate=15.0, start=next(STARTS), namespace='theirs')
     return path
 
 
 def replay(bag, harness, folder, *options, **popen):
-    """Start `replay` of a bag as this station's images."""
+    """Start `replay` of a bag as this station's images, which two read: it and the observer."""
     return subprocess.Popen(
         [sys.executable, '-m', 'fedefm_ros.cli', 'replay', bag, '--namespace', harness.namespace,
-         '--json', folder / 'replay.json', *map(str, options)],
+         '--json', folder / 'replay.json', '--readers', '2', '--wait', str(PATIENCE),
+         *map(str, options)],
         **{'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, **popen})
 
 
@@ -91,34 +89,55 @@ def stamps_of(bag):
     return [stamp for stamp, _ in BagSource(bag).stamped()]
 
 
+def received(station, topic, bag):
+    """Return the messages with stamps of this bag, whatever else is still on its way."""
+    stamps = stamps_of(bag)
+    return [message for message in station.node.got(topic)
+            if stamps[0] <= stamp_of(message) <= stamps[-1]]
+
+
+def wait_for(station, topic, bag, wanted):
+    """Wait until just these stamps of a bag have come, in their order; return the messages."""
+    return wait_until(
+        lambda: [stamp_of(each) for each in received(station, topic, bag)] == wanted
+        and received(station, topic, bag), f'{len(wanted)} messages of {topic}')
+
+
+def clock_in(station, bag):
+    """Return the times of /clock within a bag."""
+    stamps = stamps_of(bag)
+    times = [message.clock.sec * 10**9 + message.clock.nanosec
+             for message in station.node.got('/clock')]
+    return [each for each in times if stamps[0] <= each <= stamps[-1]]
+
+
 def test_messages_keep_their_stamps_and_the_clock_runs_in_the_bags_time(station, bag, tmp_path):
     told = finished(replay(bag, station, tmp_path, '--rate', 2), tmp_path)
     wanted = stamps_of(bag)
     assert told['frames'] == len(wanted) == 30
     assert told['topics'][f'/{station.namespace}/fluoroscopy/camera_info'] == 30
     assert 29 / 15 / 2 <= told['seconds']
-    wait_until(lambda: len(station.node.got(IMAGE)) == 30, 'all images')
-    assert station.node.stamps(IMAGE) == wanted
-    clock = [message.clock.sec * 10**9 + message.clock.nanosec
-             for message in station.node.got('/clock')]
+    wait_for(station, IMAGE, bag, wanted)
+    wait_until(lambda: clock_in(station, bag)[-1] == wanted[-1], 'the last time')
+    clock = clock_in(station, bag)
     assert clock == sorted(clock)
-    assert START * 10**9 <= clock[0] and clock[-1] == wanted[-1]
-    assert len(clock) > 60  # also between messages
+    assert set(clock) - set(wanted), 'it also runs between messages'
 
 
 def test_lock_step_gets_a_mask_for_every_frame_and_those_of_the_engine(
         station, bag, tmp_path, models):
     told = finished(replay(bag, station, tmp_path, '--lock-step', '--patience', 30), tmp_path)
     assert (told['frames'], told['masks'], told['missed']) == (30, 30, 0)
-    assert station.node.stamps() == stamps_of(bag)
+    masks = wait_for(station, MASK, bag, stamps_of(bag))
     engine = SegmentationEngine.open(str(models['lines']), 'openvino', 2, 'f32')
-    for message, frame in zip(station.node.got(MASK), BagSource(bag), strict=True):
+    for message, frame in zip(masks, BagSource(bag), strict=True):
         assert np.array_equal(image_to_array(message), engine.infer(frame.image).mask)
 
 
-def write_foreign(path, images, encoding='mono8', start=START):
+def write_foreign(path, images, encoding='mono8'):
     """Write images by mcap-ros2-support alone, as somebody without ROS would."""
     from fedefm_ros.imaging.bag_types import definition
+    start = next(STARTS)
     with open(path, 'wb') as stream:
         writer = Writer(stream)
         schema = writer.register_msgdef(
@@ -143,33 +162,30 @@ def test_a_bag_that_others_wrote_is_replayed(station, tmp_path, picture):
 
 def test_a_bag_of_ros_1_is_replayed(station, tmp_path, picture):
     images = [np.roll(picture, n, 0) for n in range(4)]
-    start = (START + 50) * 10**9
+    start = next(STARTS) * 10**9
     bag = write_ros1_bag(tmp_path / 'old.bag', {'/xray': images}, start)
     told = finished(replay(bag, station, tmp_path, '--lock-step', '--patience', 30), tmp_path)
     assert told['topics'] == {f'/{station.namespace}/{IMAGE}': 4}
     assert (told['masks'], told['missed']) == (4, 0)
-    wait_until(lambda: len(station.node.got(IMAGE)) == 4, 'the images')
-    for number, message in enumerate(station.node.got(IMAGE)):
-        assert stamp_of(message) == start + number * 10**8
+    stamps = [start + number * 10**8 for number in range(4)]
+    for number, message in enumerate(wait_for(station, IMAGE, bag, stamps)):
         assert message.header.frame_id == 'c_arm'
         assert np.array_equal(image_to_array(message), images[number])
 
 
 def test_a_frame_without_a_mask_is_counted(station, tmp_path, picture):
-    # Later than what the station has seen: stamps that go back a little are refused.
-    bag = write_foreign(tmp_path / 'bayer.mcap', [picture, picture], 'bayer_rggb8', START + 100)
-    told = finished(replay(bag, station, tmp_path, '--lock-step', '--patience', 3), tmp_path)
+    bag = write_foreign(tmp_path / 'bayer.mcap', [picture, picture], 'bayer_rggb8')
+    told = finished(replay(bag, station, tmp_path, '--lock-step', '--patience', 8), tmp_path)
     assert (told['frames'], told['masks'], told['missed']) == (2, 1, 1)
 
 
 def test_a_part_is_replayed(station, bag, tmp_path):
     told = finished(replay(bag, station, tmp_path, '--start', 0.5, '--duration', 0.7,
                            '--rate', 4), tmp_path)
-    wanted = [stamp for stamp in stamps_of(bag)
-              if 0.5e9 <= stamp - START * 10**9 < 1.2e9]
+    stamps = stamps_of(bag)
+    wanted = [stamp for stamp in stamps if 0.5e9 <= stamp - stamps[0] < 1.2e9]
     assert told['frames'] == len(wanted)
-    wait_until(lambda: len(station.node.got(IMAGE)) == len(wanted), 'the images')
-    assert station.node.stamps(IMAGE) == wanted
+    wait_for(station, IMAGE, bag, wanted)
 
 
 def test_keys_pause_step_and_end(station, bag, tmp_path):
@@ -178,14 +194,17 @@ def test_keys_pause_step_and_end(station, bag, tmp_path):
         process = replay(bag, station, tmp_path, '--pause', stdin=other)
 
         def frames():
-            return len(station.node.got(IMAGE))
-        wait_until(lambda: station.node.got('/clock'), 'the clock')
+            return len(received(station, IMAGE, bag))
+
+        def ticks():
+            return len(clock_in(station, bag))
+        wait_until(ticks, 'the clock')
         assert frames() == 0
-        for count in (1, 2):
+        for number in (1, 2):
             os.write(terminal, b'\x1b[C')
-            wait_until(lambda: frames() == count, f'frame {count}')  # noqa: B023
-        stands = len(station.node.got('/clock'))
-        wait_until(lambda: len(station.node.got('/clock')) > stands + 5, 'the clock')
+            wait_until(lambda: frames() == number, f'frame {number}')  # noqa: B023
+        stands = ticks()
+        wait_until(lambda: ticks() > stands + 5, 'the clock')
         assert frames() == 2, 'one step shows one frame'
         os.write(terminal, b' ')
         wait_until(lambda: frames() >= 5, 'to go on')
@@ -195,7 +214,7 @@ def test_keys_pause_step_and_end(station, bag, tmp_path):
         os.close(terminal)
         os.close(other)
     assert 5 <= told['frames'] <= 30
-    assert station.node.stamps(IMAGE) == stamps_of(bag)[:told['frames']]
+    wait_for(station, IMAGE, bag, stamps_of(bag)[:told['frames']])
 
 
 def test_a_topic_that_somebody_publishes_is_not_taken_over(station, bag):
@@ -210,13 +229,35 @@ def test_a_topic_that_somebody_publishes_is_not_taken_over(station, bag):
 
 def test_lock_step_says_when_nobody_segments(station, bag, tmp_path):
     process = replay(bag, station, tmp_path, '--lock-step', '--mask', '/nobody/mask',
-                     '--wait', 2)
+                     '--readers', 0, '--wait', 2)
     text = process.communicate(timeout=PATIENCE)[0]
     assert process.returncode == 1
     assert 'start and activate the segmentation' in ' '.join(text.split())
 
 
-def test_stamps_are_those_of_the_header(station):
+def test_the_first_images_reach_a_reader_that_comes_late(station, bag, tmp_path):
+    name = f'/{station.namespace}/{IMAGE}'
+    process = replay(bag, station, tmp_path, '--rate', 4, '--readers', 3)
+    wait_until(lambda: station.node.count_publishers(name), 'the player')
+    assert not clock_in(station, bag), 'it waits'
+    late = station.node.create_subscription(
+        Image, IMAGE, lambda message: station.node._keep('late', message),
+        QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
+    try:
+        assert finished(process, tmp_path)['frames'] == 30
+        wait_for(station, 'late', bag, stamps_of(bag))
+    finally:
+        station.node.destroy_subscription(late)
+
+
+def test_it_says_how_many_readers_are_missing(station, bag, tmp_path):
+    process = replay(bag, station, tmp_path, '--readers', 9, '--wait', 2)
+    text = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 1
+    assert f'of 9 readers of /{station.namespace}/{IMAGE} are there' in ' '.join(text.split())
+
+
+def test_stamps_are_those_of_the_header():
     message = Image()
     message.header.stamp.sec, message.header.stamp.nanosec = 7, 8
     from fedefm_ros.nodes.replay import _stamp
