@@ -39,6 +39,7 @@ def latency(
     repeats: Annotated[int, typer.Option(min=1, help='Repeats of each size.')] = 3,
     model: output.ModelOption = 'realtime',
     runtime: output.RuntimeOption = 'auto',
+    precision: Annotated[str, typer.Option(help='auto, f32, bf16 or int8.')] = 'auto',
     threads: Annotated[int, typer.Option(min=1, help='Cores of one inference.')] = 2,
     json_file: output.JsonOption = None,
 ):
@@ -54,13 +55,14 @@ def latency(
     from fedefm_ros.segmentation.engine import SegmentationEngine
 
     chosen = [int(size) for size in sizes.split(',')]
-    engine = SegmentationEngine.open(model, runtime=runtime, threads=threads)
+    engine = SegmentationEngine.open(model, runtime, threads, precision)
     runs = {size: [] for size in chosen}
     with output.progress('measuring', repeats * len(chosen)) as advance:
         for repeat in range(repeats):
             for size in chosen:
                 bare, paced = _bare(engine, rate)
-                run = one_run(size, rate, int(seconds * rate), model, runtime, threads)
+                run = one_run(size, rate, int(seconds * rate), model, runtime, threads,
+                              precision=precision)
                 more, more_paced = _bare(engine, rate)
                 runs[size].append({**run, 'bare': bare + more, 'paced': paced + more_paced})
                 advance(repeat * len(chosen) + chosen.index(size) + 1,
@@ -105,7 +107,8 @@ def _row(size, rate, runs):
 
 
 def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threads: int,
-            beside: Callable[[Processes], AbstractContextManager] | None = None) -> dict:
+            beside: Callable[[Processes], AbstractContextManager] | None = None,
+            precision: str = 'auto') -> dict:
     """
     Publish frames to a segmentation node in namespace `bench`, and take its masks.
 
@@ -126,7 +129,7 @@ def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threa
             spinning(lambda context: StationMonitor('bench', images=False,
                                                     context=context)) as monitor:
         processes.start('segmentation', command(SEGMENTATION, namespace='bench', parameters={
-            'model': model, 'runtime': runtime, 'threads': threads}))
+            'model': model, 'runtime': runtime, 'threads': threads, 'precision': precision}))
         LifecycleClient(monitor, '/bench/segmentation', processes.check).bring_to(ACTIVE)
         with beside(processes) if beside else nullcontext():
             publisher = processes.start('publisher', [
