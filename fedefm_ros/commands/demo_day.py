@@ -37,7 +37,8 @@ STATIONS = (OWN, PEER)
 #: gate is as strict as everywhere else, so it may keep the model of the morning, and says why.
 LEARNING = {'task': 'segmentation', 'images': 16, 'held_out': 8, 'batch': 2, 'image_size': 384,
             'local_steps': 8, 'stop_steps': 6, 'home_steps': 6, 'learning_rate': 0.005,
-            'idle_after': 3.0, 'interval': 0.0, 'deadline': 300.0, 'threads': 1}
+            'idle_after': 3.0, 'shadow_frames': 6, 'interval': 0.0, 'deadline': 300.0,
+            'threads': 1}
 _PICTURES = 4
 _PATIENCE = 60.0
 _NIGHT_PATIENCE = 900.0
@@ -255,7 +256,8 @@ def _round_of(state: Path) -> dict:
     return {'promoted': first['accepted'], 'why_not': '' if first['accepted'] else kept[-1],
             'model_id': hashlib.sha256(file.read_bytes()).hexdigest()[:16],
             'present': first['present'], 'absent': first['absent'],
-            'emd_weights': first['emd_weights'], 'scores_before': alone['scores'],
+            'emd_weights': first['emd_weights'], 'shadow': first['shadow'],
+            'scores_before': alone['scores'],
             'scores_after': first['scores'], 'scores_of_round': first['carried_scores'],
             'bytes_sent': journal.bytes_sent, 'bytes_received': journal.bytes_received,
             'refusals': journal.refusals}
@@ -279,6 +281,8 @@ def _print(summary) -> None:
                                               float('nan'))],
         ['mean Dice on held-out images, before', night['scores_before']['score']],
         ['the same, of what the round made', night['scores_of_round']['score']],
+        ['in shadow on the first procedure: agreement',
+         night['shadow'].get('agreement', float('nan'))],
         ['new model in use', 'yes' if night['promoted'] else f'no: {night["why_not"]}'],
         ['MB sent, received', f'{night["bytes_sent"] / 1e6:.1f}, '
                               f'{night["bytes_received"] / 1e6:.1f}'],

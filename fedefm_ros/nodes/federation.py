@@ -20,12 +20,14 @@ import time
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.crew import Crew
+from fedefm_ros.federation.station.frames import FrameMemory
 from fedefm_ros.federation.station.member import Accepted
 from fedefm_ros.federation.station.member import Member
 from fedefm_ros.federation.station.options import MemberOptions
 from fedefm_ros.federation.station.plan import TaskPlan
 from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.peers import Peers
+from fedefm_ros.imaging.messages import image_to_array
 from fedefm_ros.msg import FederationStatus
 from fedefm_ros.nodes import diagnostics
 from fedefm_ros.nodes.declaration import Parameters
@@ -38,11 +40,14 @@ from fedefm_ros.nodes.lifecycle import StationNode
 from fedefm_ros.nodes.parameters import FEDERATION
 from fedefm_ros.srv import LoadModel
 
+import numpy as np
+
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 
 from sensor_msgs.msg import Image
 
@@ -78,6 +83,7 @@ class FederationNode(StationNode):
         self._loader = None
         self._loading = None
         self._twin = False
+        self._frames = FrameMemory(0)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK, self._on_tick, clock=steady)
         # What the training process answers need not wait for the next tick.
@@ -98,7 +104,7 @@ class FederationNode(StationNode):
         folder = Path(settings['state'] or f'~/.fedefm/{self._station}').expanduser()
         plan = _plan(settings)
         crew = Crew(folder, plan, settings['threads'], settings['learning_rate'],
-                    settings['niceness'])
+                    settings['niceness'], settings['send_clip'], settings['send_noise'])
         self._transport = RosTransport(self, self._station, options.stations,
                                        options.chunk_timeout)
         self._status = self.create_publisher(
@@ -106,6 +112,9 @@ class FederationNode(StationNode):
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._member = Member(folder, identity, peers, options, crew, self._transport)
         self._member.observe(self._publish_status, self._on_accepted, self._wake.trigger)
+        if plan.task == 'segmentation' and settings['shadow_frames']:
+            self._frames = FrameMemory(settings['shadow_frames'])
+            self._member.remember(lambda: self._frames.as_file(_image_of))
         self._transport.serve(self._member)
         self._loader = self.create_client(LoadModel, 'segmentation/load_model')
         self._made = [self.create_service(Trigger, f'federation/{name}', answer)
@@ -134,6 +143,7 @@ class FederationNode(StationNode):
         self._active = False
         while self._taken:
             self.destroy_subscription(self._taken.pop())
+        self._frames.clear()
         if self._member is not None:
             self._member.tick(idle=False)
 
@@ -155,9 +165,10 @@ class FederationNode(StationNode):
         return (self._active and not self._procedure and not self._twin and
                 time.monotonic() - self._last_image >= self.settings['idle_after'])
 
-    def _on_image(self, _) -> None:
+    def _on_image(self, data: bytes) -> None:
         self._last_image = time.monotonic()
         self._stop_work()
+        self._frames.add(data)
 
     def _on_procedure(self, message) -> None:
         self._procedure = message.data
@@ -253,11 +264,15 @@ class FederationNode(StationNode):
                       + ('' if self._member.idle else ', stands still'), values)
 
 
+def _image_of(data: bytes) -> np.ndarray:
+    return image_to_array(deserialize_message(data, Image))
+
+
 def _options(station: str, settings: Parameters) -> MemberOptions:
     names = ('topology', 'rounds', 'interval', 'local_steps', 'stop_steps', 'home_steps', 'stops',
              'laps', 'deadline', 'staleness', 'silence', 'peer_margin',
-             'gate_margin', 'gate_slowdown', 'codec', 'encrypt', 'chunk_size', 'bandwidth',
-             'chunk_timeout')
+             'gate_margin', 'gate_slowdown', 'shadow_agreement', 'codec', 'encrypt',
+             'chunk_size', 'bandwidth', 'chunk_timeout')
     stations = tuple(name.strip() for name in settings['stations'].split(',') if name.strip())
     return MemberOptions(stations, station, **{name: settings[name] for name in names})
 

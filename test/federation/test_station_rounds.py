@@ -330,7 +330,7 @@ def test_weights_that_are_not_sane_never_teach(tmp_path, monkeypatch, reason, sp
     start_all(exchange)
     work = exchange.crews['bert']._work
 
-    def poisoned(model, codec, name):
+    def poisoned(model, codec, name, own):
         state = work.read(model)
         for value in state.values():
             if value.is_floating_point():
@@ -355,7 +355,7 @@ def test_a_pickle_in_place_of_weights_is_refused(tmp_path, monkeypatch):
     start_all(exchange)
     path = exchange.state('bert') / 'outgoing' / 'pickle.bin'
 
-    def pickled(model, codec, name):
+    def pickled(model, codec, name, own):
         path.parent.mkdir(exist_ok=True)
         torch.save({'weights': torch.zeros(4)}, path)
         return {'path': str(path)}

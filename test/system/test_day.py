@@ -56,6 +56,8 @@ def test_the_second_procedure_runs_on_what_the_night_left(day):
     assert night['bytes_sent'] > 1e6 and night['bytes_received'] > 1e6
     assert told['kinds']['station_a'] == 'animal' != told['kinds']['station_b']
     assert second['model_id'] == night['model_id'] != first['model_id']
+    # It was tried on the first procedure's frames first.
+    assert night['shadow']['frames'] >= 2 and 0 <= night['shadow']['agreement'] <= 1
     # Whatever the gate said, the file is one of those that it let by.
     name = 'round00000' if told['promoted'] else 'alone'
     assert (out / 'state' / 'station_a' / 'accepted' / f'{name}.safetensors').is_file()

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.plan import TaskPlan
 
 
@@ -52,10 +53,20 @@ class Crew:
     TRIES = 3
 
     def __init__(self, folder: Path, plan: TaskPlan, threads: int = 1, learning_rate: float = 0.1,
-                 niceness: int = 15):
+                 niceness: int = 15, send_clip: float = 0.0, send_noise: float = 0.0):
+        """
+        Start nothing yet.
+
+        :param send_clip: of work.Work, as send_noise and learning_rate.
+        :raises FedefmError: noise without a clip.
+        """
+        if send_noise and not send_clip:
+            raise FedefmError(f'send_noise is {send_noise:g} and send_clip 0; noise is a multiple '
+                              'of send_clip, so set that, too')
         folder.mkdir(parents=True, exist_ok=True)
         settings = {'task': json.loads(plan.to_json()), 'threads': threads,
-                    'learning_rate': learning_rate, 'niceness': niceness}
+                    'learning_rate': learning_rate, 'niceness': niceness,
+                    'send_clip': send_clip, 'send_noise': send_noise}
         self._command = [sys.executable, '-m', 'fedefm_ros.federation.station.worker',
                          str(folder), json.dumps(settings)]
         self._log = folder / 'worker.log'

@@ -17,6 +17,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+import hashlib
 import mmap
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.crew import Crew
 from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.inbox import Inbox
+from fedefm_ros.federation.station.journal import AWAY
 from fedefm_ros.federation.station.journal import Journal
+from fedefm_ros.federation.station.journal import MIX
 from fedefm_ros.federation.station.options import MemberOptions
 from fedefm_ros.federation.station.transport import Transport
 from fedefm_ros.federation.transfer.fetch import sweep
@@ -48,6 +51,8 @@ class Desk:
 
     #: Accepted models that stay on the disk.
     KEPT_MODELS = 20
+    #: Seconds in which what only this station knows may wait to be written.
+    WRITE_SECONDS = 1.0
 
     def __init__(self, folder: Path, identity: Identity, peers: Peers, options: MemberOptions,
                  crew: Crew, transport: Transport, clock: Callable[[], float]):
@@ -62,10 +67,13 @@ class Desk:
         self.changed: Callable[[], None] = lambda: None
         #: Called by another thread when there is something to poll.
         self.wake: Callable[[], None] = lambda: None
+        #: Returns a file with frames of the last procedure, '' without any.
+        self.frames: Callable[[], str] = lambda: ''
         for path in (folder / 'outgoing').glob('*'):
             path.unlink()  # what a power cut left: it is coded anew
         self._audit = AuditLog(folder / 'audit.jsonl', AUDIT_BYTES)
         self._received_before = self.journal.bytes_received
+        self._changed_since: float | None = None
         # Sealing hundreds of megabytes takes a second that the caller's thread does not have.
         self._packer = ThreadPoolExecutor(1, 'packer')
         self._most_offers = 4 * len(options.stations) * options.laps
@@ -76,13 +84,47 @@ class Desk:
         #: Payloads in the outbox that no manifest tells of yet.
         self._unannounced: set[str] = set()
 
+    def touch(self) -> None:
+        """
+        Note that the journal has changed; `tick` writes it within WRITE_SECONDS, `save` at once.
+
+        Each writing waits for the disk twice. What others cannot have seen yet may get lost with
+        the power: it is fetched, trained or decided once more.
+        """
+        if self._changed_since is None:
+            self._changed_since = self.clock()
+
+    def tick(self) -> None:
+        """Write what has waited for long enough."""
+        if self._changed_since is not None and \
+                self.clock() - self._changed_since >= self.WRITE_SECONDS:
+            self.save()
+
     def save(self) -> None:
         """Write the journal; a full disk is told, and everything goes on in memory."""
+        self._changed_since = None
         self.journal.bytes_received = self._received_before + self.inbox.received
+        try:
+            # First: taken twice is worse than trained twice.
+            self.guard.save()
+        except FedefmError as error:
+            self.note('not marked', reason=str(error))
         try:
             self.journal.save(self.folder / 'journal.json')
         except OSError as error:
             self.journal.last_refusal = f'the journal cannot be written: {error.strerror}'
+
+    def is_whole(self, model: str) -> bool:
+        """Return whether a model at rest is what its name says: others' are not pushed."""
+        path = self.folder / 'models' / f'{model}.safetensors'
+        try:
+            digest = hashlib.sha256()
+            with path.open('rb') as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError:
+            return False
+        return bool(model) and digest.hexdigest().startswith(model)
 
     def note(self, event: str, peer: str = '', reason: str = '', text: str = '') -> None:
         """Write into the audit log."""
@@ -132,7 +174,7 @@ class Desk:
     def offer(self, tag: str, model: str) -> None:
         """Have a model coded and put into the outbox; `poll` gives `offer TAG` when it is."""
         self.crew.submit(f'encode {tag}', 'encode', urgent=True, model=model,
-                         codec=self.options.codec, name=tag)
+                         codec=self.options.codec, name=tag, own=tag in (AWAY, MIX))
 
     def discard(self, packed: tuple[Offered, bytes | None]) -> None:
         """Forget a packed model that nobody wants any more."""

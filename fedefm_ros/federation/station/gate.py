@@ -16,6 +16,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,17 @@ def judge(candidates: Sequence[Candidate], before: float, peer_margin: float,
         else:
             used = one
     return Verdict(carried, used, '' if used else f'the new model {faults[0]}')
+
+
+def objection(result: dict[str, float], agreement: float) -> str:
+    """
+    Return why a candidate is not to be used after a comparison, '' where it may be.
+
+    :param agreement: the least that will do.
+    """
+    found = result['agreement']
+    if found >= agreement and math.isfinite(found):
+        return ''
+    return (f'in shadow on {result["frames"]} frames of the last procedure the new model agrees '
+            f'with the one in use by {found:.3f}, at least {agreement:g} was expected; it sees '
+            f'{result["new_instruments"]:.2f} instruments a frame that the other does not')

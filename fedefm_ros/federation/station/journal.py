@@ -77,6 +77,8 @@ class Journal:
     emd_weights: dict = field(default_factory=dict)
     present: list = field(default_factory=list)
     absent: list = field(default_factory=list)
+    #: Of the newest candidate that was tried in shadow: see shadow.compare.
+    shadow: dict = field(default_factory=dict)
     #: One row a finished round.
     history: list = field(default_factory=list)
 

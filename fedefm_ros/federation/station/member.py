@@ -107,11 +107,12 @@ class Member:
             what, _, key = outcome.tag.partition(' ')
             part = self._round if key in ('', phases.AWAY, phases.MIX) else self._visits
             part.finished(what, key, outcome)
-            self._desk.save()
+            self._desk.touch()
             self._desk.changed()
         if working:
             self._visits.pump()
             self._round.advance()
+        self._desk.tick()
 
     def set_idle(self, idle: bool) -> None:
         """Stop or go on with everything that costs computing or bandwidth, at once."""
@@ -122,6 +123,15 @@ class Member:
         else:
             self._desk.crew.pause()
         self._desk.changed()
+
+    def remember(self, frames: Callable[[], str]) -> None:
+        """
+        Try new models in shadow from now on.
+
+        :param frames: returns a file with frames of the last procedure (frames.write_frames), ''
+            without any.
+        """
+        self._desk.frames = frames
 
     def start_round(self) -> str:
         """Ask for a round as soon as the station is idle; return a word for people."""

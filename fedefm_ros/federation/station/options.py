@@ -62,6 +62,9 @@ class MemberOptions:
     gate_margin: float = 0.02
     #: How many times as long as the old one's its inference may take.
     gate_slowdown: float = 1.5
+    #: How far a new model must agree with the old one on frames of the last procedure, where there
+    #: are any (0 to 1); see shadow.py.
+    shadow_agreement: float = 0.5
     #: How the weights are coded, whether they are encrypted, and the bytes of a chunk.
     codec: str = 'safetensors+zstd'
     encrypt: bool = True

@@ -25,6 +25,7 @@ from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.desk import Desk
 from fedefm_ros.federation.station.gate import Candidate
 from fedefm_ros.federation.station.gate import judge
+from fedefm_ros.federation.station.gate import objection
 from fedefm_ros.federation.station.visits import Visits
 from fedefm_ros.federation.trust.manifest import Manifest
 
@@ -58,15 +59,25 @@ class OwnRound:
         self.wanted = False
         self.on_accepted: Callable[[Accepted], None] = lambda accepted: None
         self._rested_since = -math.inf
+        #: Model and scores that passed the gate, until they are in use.
+        self._passed: tuple[str, dict] = ('', {})
 
     def take_up(self) -> None:
         """Go on where the journal says the round stopped."""
         desk, phase = self._desk, self._desk.journal.phase
+        self._forget_damaged()
         desk.sweep()
         for text in desk.journal.offers:
             desk.transport.announce(Manifest.from_json(text))
         if phase != phases.REST and not self._is_announced():
             self._begin()
+
+    def _forget_damaged(self) -> None:
+        """Do without models of others that a power cut has spoilt."""
+        journal, desk = self._desk.journal, self._desk
+        journal.returned = [model for model in journal.returned if desk.is_whole(model)]
+        journal.neighbours = {name: entry for name, entry in journal.neighbours.items()
+                              if desk.is_whole(entry['model'])}
 
     def advance(self) -> None:
         """Leave a phase whose wait is over."""
@@ -120,6 +131,8 @@ class OwnRound:
             self._enter(phases.MIX)
         elif what == 'slowdowns':
             self._judge(result['slowdowns'])
+        elif what == 'shadow':
+            self._seen_in_shadow(result)
         elif what in ('local', 'mix'):
             journal.candidate, journal.candidate_scores = result['model'], result['scores']
             self._enter(phases.GATE)
@@ -156,7 +169,7 @@ class OwnRound:
             journal.round = newest
         journal.returned, journal.trained, journal.candidate = [], '', ''
         journal.present, journal.absent, journal.emd_weights = [], [], {}
-        journal.trip_over = False
+        journal.trip_over, journal.shadow = False, {}
         self._enter(phases.AWAY)
 
     def _should_start(self) -> bool:
@@ -170,7 +183,7 @@ class OwnRound:
 
     def _enter(self, phase: str) -> None:
         self._desk.journal.phase, self._desk.journal.spent = phase, 0.0
-        self._desk.save()
+        self._desk.touch()
         self._begin()
         self._desk.changed()
 
@@ -257,14 +270,34 @@ class OwnRound:
         if verdict.carried:
             journal.model, journal.scores = verdict.carried.model, verdict.carried.scores
         if verdict.used is None:
-            self._desk.note('kept', reason=f'round {journal.round}', text=verdict.why)
-            self._end(accepted=False)
+            self._keep(verdict.why)
             return
-        model, scores = verdict.used.model, verdict.used.scores
+        self._passed = (verdict.used.model, verdict.used.scores)
+        frames = self._desk.frames() if journal.used else ''
+        if frames:
+            self._desk.crew.submit('shadow', 'shadow', model=verdict.used.model,
+                                   used=journal.used, frames=frames)
+        else:
+            self._use()
+
+    def _seen_in_shadow(self, result: dict) -> None:
+        journal = self._desk.journal
+        journal.shadow = result
+        why = objection(result, self._desk.options.shadow_agreement)
+        self._keep(why) if why else self._use()
+
+    def _keep(self, why: str) -> None:
+        """Leave the model of before in use."""
+        self._desk.note('kept', reason=f'round {self._desk.journal.round}', text=why)
+        self._end(accepted=False)
+
+    def _use(self) -> None:
+        """Make the model that has passed the station's own."""
+        journal, (model, scores) = self._desk.journal, self._passed
         if model != journal.used:
             journal.previous, journal.previous_scores = journal.used, journal.used_scores
         journal.used, journal.used_scores = model, scores
-        self._desk.save()
+        self._desk.touch()
         self._desk.crew.submit('accept', 'accept', model=model,
                                provenance=self._provenance('round'))
 
@@ -275,7 +308,8 @@ class OwnRound:
             'round': -1 if first else journal.round, 'accepted': accepted,
             'scores': journal.used_scores, 'present': journal.present, 'absent': journal.absent,
             'emd_weights': journal.emd_weights, 'model': journal.used,
-            'carried': journal.model, 'carried_scores': journal.scores})
+            'carried': journal.model, 'carried_scores': journal.scores,
+            'shadow': journal.shadow})
         journal.round += not first
         journal.returned, journal.trained, journal.candidate = [], '', ''
         # Trips of an ended round need not be told of any more.
@@ -294,5 +328,6 @@ class OwnRound:
                 'round': journal.round, 'station': self._desk.options.name,
                 'model': journal.used, 'scores': journal.used_scores, 'present': journal.present,
                 'absent': journal.absent, 'emd_weights': journal.emd_weights,
+                'shadow': journal.shadow,
                 'neighbours': {name: [entry['round'], entry['model']]
                                for name, entry in journal.neighbours.items()}}

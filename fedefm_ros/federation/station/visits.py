@@ -14,7 +14,6 @@
 
 """Models of others at this station: asked for, fetched, trained or tried, sent on."""
 
-from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station import journal as phases
 from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.desk import Desk
@@ -39,9 +38,10 @@ class Visits:
         """Set going again what was under way when the journal was written."""
         for key, visit in list(self._desk.journal.visits.items()):
             try:
-                if visit['stage'] == OFFER:
+                if visit['stage'] == OFFER and self._desk.is_whole(visit['model']):
                     self._desk.offer(key, visit['model'])
                 else:
+                    visit['stage'] = FETCH
                     self._desk.inbox.expect(key, self._manifest(key))
             except Refused as refused:
                 self._give_up(key, refused)
@@ -71,14 +71,14 @@ class Visits:
             self._refuse(refused, manifest)
             return
         desk.journal.visits[key] = {'manifest': manifest.to_json(), 'stage': FETCH, 'model': ''}
-        desk.save()
+        desk.touch()
 
     def pump(self) -> None:
         """Go on fetching; hand what is complete to the crew."""
         complete, failed = self._desk.inbox.pump()
         for key in complete:
             self._desk.journal.visits[key]['stage'] = TRAIN
-            self._desk.save()
+            self._desk.touch()
             self._hand_over(key)
         for key, refused in failed:
             self._give_up(key, refused)
@@ -153,16 +153,17 @@ class Visits:
             # In the books, so that it stays even if the round ends before the job begins.
             own = desk.journal.trained or desk.journal.model
             desk.journal.visits[key]['own'] = own
-            desk.save()
+            desk.touch()
             desk.crew.submit(f'try_out {key}', 'try_out', urgent=True, **told, own=own)
 
     def _send_on(self, key: str, packed) -> None:
         manifest = self._manifest(key)
         hop, stop = self._desk.next_stop(manifest.owner, manifest.round, manifest.hop + 1)
+        # Before it is announced, which writes both at once: it is not sent on twice.
+        self._done_with(key)
         self._desk.announce(packed, 'overseas' if stop else 'return', manifest.owner,
                             manifest.round, hop, (stop or manifest.owner,),
                             manifest.architecture_hash)
-        self._done_with(key)
 
     def _take(self, key: str, result: dict) -> None:
         """Keep a model that may teach, unless it does badly on the station's own data."""
@@ -216,19 +217,19 @@ class Visits:
         else:
             desk.discard(packed)
             journal.trip_over |= journal.round == said.round
-            desk.save()
+            desk.touch()
 
     def _mark(self, manifest: Manifest) -> None:
         try:
-            self._desk.guard.taken(manifest)
-        except FedefmError as error:  # its round is over meanwhile, or the disk is full
+            self._desk.guard.mark(manifest)
+        except Refused as error:  # its round is over meanwhile
             self._desk.note('not marked', reason=str(error))
 
     def _done_with(self, key: str) -> None:
         self._mark(self._manifest(key))
         self._desk.inbox.forget(key)
         del self._desk.journal.visits[key]
-        self._desk.save()
+        self._desk.touch()
 
     def _manifest(self, key: str) -> Manifest:
         return Manifest.from_json(self._desk.journal.visits[key]['manifest'])

@@ -20,6 +20,7 @@ them at any instruction, and nothing here knows of peers, messages or rounds.
 """
 
 import hashlib
+import os
 from pathlib import Path
 import time
 
@@ -31,6 +32,7 @@ from fedefm_ros.federation.silo import local
 from fedefm_ros.federation.silo import overseas
 from fedefm_ros.federation.silo import StepOptions
 from fedefm_ros.federation.silo import Workbench
+from fedefm_ros.federation.station.frames import read_frames
 from fedefm_ros.federation.station.task import Task
 from fedefm_ros.federation.transfer.codec import decode
 from fedefm_ros.federation.transfer.codec import encode
@@ -38,27 +40,49 @@ from fedefm_ros.federation.transfer.fetch import Fetch
 from fedefm_ros.federation.trust.admission import admit
 from fedefm_ros.federation.trust.clipping import clip_difference
 from fedefm_ros.federation.trust.clipping import default_radius
+from fedefm_ros.federation.trust.clipping import privatise
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.weights import average
 from fedefm_ros.federation.weights import check_state
 from fedefm_ros.federation.weights import State
+from fedefm_ros.federation.weights import state_bytes
 from fedefm_ros.files import write_atomically
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 from safetensors.torch import save
 
+import torch
+
 
 class Work:
     """
     Jobs by name; each returns plain values. Models are named by the hash of their file.
 
+    The own models are pushed to the disk; those of others are not, as a power cut costs a fetch
+    and what was trained on them here. The latest ones are also kept in memory.
+
     In the folder: models/ (states at rest), inbox/ (what is being fetched), outgoing/ (what is
     to be offered), accepted/ (models for the station, with their provenance).
     """
 
-    def __init__(self, task: Task, folder: Path, learning_rate: float = 0.1):
+    #: Bytes of models that are kept in memory to be read again.
+    REMEMBERED = 64 << 20
+
+    #: File with the own model as it was sent last, where that is clipped.
+    SENT = 'sent.safetensors'
+
+    def __init__(self, task: Task, folder: Path, learning_rate: float = 0.1,
+                 send_clip: float = 0.0, send_noise: float = 0.0):
+        """
+        Put a task to work.
+
+        :param send_clip: greatest length of the change in one message; 0: no limit.
+        :param send_noise: standard deviation of noise on it, as a multiple of send_clip.
+        """
         self.task = task
+        self._clip, self._noise = send_clip, send_noise
+        self._remembered: dict[str, State] = {}
         self._folder = folder
         self._bench = Workbench(task.network, StepOptions(learning_rate))
         self._initial = {key: value.clone() for key, value in self._bench.reference.items()}
@@ -78,22 +102,29 @@ class Work:
         """Train a visitor on the station's own data (eq. 1); its owner never sees them."""
         visitor = admit(self._received(manifest, key), self._bench.reference, self._initial)
         batches = self.task.data.batches(steps, round, 'visit', owner, hop)
-        return {'model': self._keep(overseas(self._bench, visitor, batches))}
+        trained = self._private(overseas(self._bench, visitor, batches), visitor)
+        return {'model': self._keep(trained, push=False)}
 
-    def encode(self, model: str, codec: str, name: str) -> dict:
+    def encode(self, model: str, codec: str, name: str, own: bool) -> dict:
         """
         Write a model as it is to be sent.
 
         :param name: of the file; two that are the same model are two files.
+        :param own: of this station, not a visitor's.
         """
+        state = self.read(model)
+        if own and self._clip:
+            state = self._private(state, self._sent())
+            write_atomically(self._folder / self.SENT, _bytes_of(state))
         path = self._folder / 'outgoing' / f'{name}.bin'
-        write_atomically(path, encode(self.read(model), codec))
+        # Not pushed: what a power cut leaves there is removed and coded anew.
+        write_atomically(path, encode(state, codec), push=False)
         return {'path': str(path)}
 
     def try_out(self, manifest: str, key: str, own: str) -> dict:
         """Take a fetched model that is to teach: check it against the own one, and try it."""
         state = admit(self._received(manifest, key), self._bench.reference, self.read(own))
-        return self._scored(state)
+        return self._scored(state, push=False)
 
     def home(self, own: str, returned: list, steps: int, round: int,  # noqa: A002
              adopt: float) -> dict:
@@ -120,6 +151,14 @@ class Work:
         return {'slowdowns': self.task.slowdowns([self.read(name) for name in models],
                                                  self.read(used))}
 
+    def shadow(self, model: str, used: str, frames: str) -> dict:
+        """
+        Compare a model with the one in use on frames of the last procedure.
+
+        :param frames: file of frames.write_frames; in the memory of the process that asks.
+        """
+        return self.task.shadow(self.read(model), self.read(used), read_frames(Path(frames)))
+
     def accept(self, model: str, provenance: dict) -> dict:
         """Write a model for the station's own use, with where it comes from."""
         path = self._folder / 'accepted' / f'{provenance["name"]}.safetensors'
@@ -127,36 +166,69 @@ class Work:
         return {'path': str(path), 'model_id': model_id}
 
     def read(self, model: str) -> State:
-        """Return a state at rest; FedefmError where it is damaged."""
+        """Return a state at rest, not to be changed; FedefmError where it is damaged."""
+        if model in self._remembered:
+            self._remember(model, self._remembered.pop(model))
+            return self._remembered[model]
         path = self._folder / 'models' / f'{model}.safetensors'
         try:
             state = load(path.read_bytes())
         except (OSError, SafetensorError) as error:
             raise FedefmError(f'{path} cannot be read ({error})') from error
         check_state(state, self._bench.reference, str(path))
+        self._remember(model, state)
+        return state
+
+    def _private(self, state: State, base: State) -> State:
+        """Return what may be sent of a state to those who know its base."""
+        if not self._clip:
+            return state
+        rng = torch.Generator().manual_seed(int.from_bytes(os.urandom(7), 'little'))
+        return privatise(state, base, self._clip, self._noise, rng)
+
+    def _sent(self) -> State:
+        """Return the own model as it was sent last: what others have seen of it already."""
+        path = self._folder / self.SENT
+        try:
+            state = load(path.read_bytes()) if path.is_file() else self._initial
+            check_state(state, self._bench.reference, str(path))
+        except (OSError, SafetensorError) as error:
+            raise FedefmError(f'{path} cannot be read ({error})') from error
         return state
 
     def _received(self, manifest: str, key: str) -> State:
         said = Manifest.from_json(manifest)
         said.check_architecture(self.task.architecture_hash())
-        # All chunks are there: this only checks the whole, and decrypts.
-        path = Fetch(said, self._folder / 'inbox').finish(bytes.fromhex(key) or None)
+        # All chunks are there and were checked: this only checks the whole, and decrypts.
+        fetch = Fetch(said, self._folder / 'inbox', checked=True)
+        path = fetch.finish(bytes.fromhex(key) or None)
         try:
             return decode(path, said.codec, self._bench.reference)
         finally:
             path.unlink(missing_ok=True)
 
-    def _scored(self, state: State) -> dict:
+    def _scored(self, state: State, push: bool = True) -> dict:
         self._bench.network.load_state_dict(state)
         began = time.monotonic()
         scores = self.task.score(self._bench.network.eval())
-        return {'model': self._keep(state), 'scores': scores,
+        return {'model': self._keep(state, push), 'scores': scores,
                 'seconds': time.monotonic() - began}
 
-    def _keep(self, state: State) -> str:
-        data = save({key: value.contiguous() for key, value in state.items()})
+    def _keep(self, state: State, push: bool = True) -> str:
+        data = _bytes_of(state)
         name = hashlib.sha256(data).hexdigest()[:32]
         path = self._folder / 'models' / f'{name}.safetensors'
-        if not path.is_file():
-            write_atomically(path, data)
+        if not path.is_file() or push:
+            write_atomically(path, data, push)
+        self._remember(name, state)
         return name
+
+    def _remember(self, name: str, state: State) -> None:
+        """Keep a state in memory, and the latest others as far as there is room."""
+        self._remembered[name] = state
+        while sum(map(state_bytes, self._remembered.values())) > self.REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+
+def _bytes_of(state: State) -> bytes:
+    return save({key: value.contiguous() for key, value in state.items()})

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     Work until standard input ends.
 
     :param arguments: folder, and a JSON table with `task` (of TaskPlan), `threads`,
-        `learning_rate` and `niceness`.
+        `learning_rate`, `niceness`, `send_clip` and `send_noise`.
     """
     folder, settings = Path(arguments[0]), json.loads(arguments[1])
     _end_with_parent()
@@ -61,7 +61,8 @@ def _work(folder, settings):
     cv2.setNumThreads(1)
     torch.set_num_threads(settings['threads'])
     task = make_task(TaskPlan.from_json(json.dumps(settings['task'])))
-    return Work(task, folder, settings['learning_rate'])
+    return Work(task, folder, settings['learning_rate'], settings['send_clip'],
+                settings['send_noise'])
 
 
 def _end_with_parent() -> None:

@@ -52,13 +52,15 @@ class Fetch:
     """
 
     def __init__(self, manifest: Manifest, folder: Path, window: int = 4, max_tries: int = 5,
-                 limits: Limits = Limits()):
+                 limits: Limits = Limits(), checked: bool = False):
         """
         Begin or go on.
 
         :param manifest: verified by the caller.
         :param window: chunks that are asked for at a time.
         :param max_tries: of a chunk, before the payload is given up.
+        :param checked: all that is there was hashed since the machine was started, by another
+            process, say: it is not hashed once more.
         :raises FedefmError: no space, or it is being fetched already.
         :raises Refused: sizes that are beyond the limits.
         """
@@ -70,7 +72,7 @@ class Fetch:
         self._folder, self._max_tries = folder, max_tries
         self._part = PartFile(folder / f'{manifest.sha256}-{manifest.chunk_size}', manifest.size,
                               manifest.chunk_size)
-        present = self._part.present()
+        present = self._part.present(checked)
         self._resumed = bool(present)
         self._start(present)
         self._doubt()
@@ -139,6 +141,8 @@ class Fetch:
         """
         Return the file of the whole payload; it is the caller's from now on.
 
+        It is not pushed to the disk: after a power cut it is to be fetched anew.
+
         :param key: decrypt with it.
         :raises Refused: 'bad_hash' or 'bad_seal'; nothing is left then.
         :raises FedefmError: not done, the key is missing, or the disk is full.
@@ -158,7 +162,6 @@ class Fetch:
             else:
                 self._decrypt(key, target)
                 self._part.remove()
-            _push(self._folder)
         except OSError as error:
             raise FedefmError(f'{target} cannot be written: {error.strerror or error}') from error
         return target
@@ -213,8 +216,6 @@ class Fetch:
                       'wb') as file:
                 for index in range(self._part.chunks):
                     file.write(decrypt_chunk(key, index, self._part.read(index)))
-                file.flush()
-                os.fsync(file.fileno())
             os.replace(temporary, target)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
@@ -236,11 +237,3 @@ def sweep(folder: Path, keep: Iterable[str] = ()) -> int:
             freed += path.stat().st_blocks * 512
             path.unlink()
     return freed
-
-
-def _push(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -48,6 +48,7 @@ class ReplayGuard:
         self._path, self._staleness, self._remembered = path, staleness, remembered
         #: sender -> oldest round that is accepted, and (round, nonce) of what was taken, sorted
         self._taken: dict[str, tuple[int, list[tuple[int, str]]]] = {}
+        self._unsaved = False
         if path.exists():
             self._read()
 
@@ -71,6 +72,11 @@ class ReplayGuard:
 
         Where the file cannot be written, it is marked until the station stops.
         """
+        self.mark(manifest)
+        self.save()
+
+    def mark(self, manifest: Manifest) -> None:
+        """Do as `taken`, but leave the writing to a later `save`, for many at once."""
         self.check(manifest)
         oldest, taken = self._taken.get(manifest.sender, (0, []))
         insort(taken, (manifest.round, manifest.nonce.hex()))
@@ -80,7 +86,13 @@ class ReplayGuard:
             oldest = max(oldest, excess[-1][0] + 1)
         self._taken[manifest.sender] = (
             oldest, [entry for entry in taken[len(excess):] if entry[0] >= oldest])
-        self._write()
+        self._unsaved = True
+
+    def save(self) -> None:
+        """Write what was marked; raises FedefmError where the file cannot be written."""
+        if self._unsaved:
+            self._write()
+            self._unsaved = False
 
     def _read(self) -> None:
         try:
