@@ -14,6 +14,7 @@
 
 """`bench coordination`: what a round of a federation costs beside its training."""
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 import tempfile
@@ -23,6 +24,8 @@ from typing import Annotated
 from fedefm_ros.commands import output
 from fedefm_ros.commands.federate import make_keys
 from fedefm_ros.commands.processes import Processes
+
+import psutil
 
 import typer
 
@@ -45,48 +48,77 @@ def coordination(
     Measure rounds of real stations that train nothing: trips, transfers, checks, mixing, gate.
 
     Every model travels, sealed and signed, as in any round; each is checked, written and scored.
+    Once with the model, and once with a small network: what that takes is what the rounds cost
+    whatever travels.
     """
+    from fedefm_ros import station
+
+    os.environ.update(station.dds_environment())
+    names = [f'bench_{chr(ord("a") + k)}' for k in range(stations)]
+    rows = []
+    with output.progress('rounds', 2 * rounds) as advance:
+        for label, weights in (('the model', model), ('a small one', '')):
+            row = _measure(names, rounds, {'model': weights, 'codec': codec},
+                           lambda number: advance(len(rows) * rounds + number))
+            rows.append({'weights': label, **row})
+    output.table(f'{stations} stations, {rounds} rounds without training', [
+        'weights', 'seconds a round', 'MB sent a round', 'processor seconds a round', 'refused'],
+        [[row[name] for name in ('weights', 'seconds_per_round', 'megabytes_per_round',
+                                 'processor_seconds_per_round', 'refused')] for row in rows])
+    output.write_json({'stations': stations, 'rounds': rounds, **rows[0], 'rows': rows},
+                      json_file)
+
+
+def _measure(names: list[str], rounds: int, parameters: dict,
+             advance: Callable[[int], None]) -> dict:
+    """Return what the rounds took, the first left out."""
     from fedefm_ros import station
     from fedefm_ros.nodes.bring_up import ACTIVE
     from fedefm_ros.nodes.bring_up import LifecycleClient
     from fedefm_ros.nodes.federation_monitor import FederationMonitor
     from fedefm_ros.nodes.session import spinning
 
-    os.environ.update(station.dds_environment())
-    names = [f'bench_{chr(ord("a") + k)}' for k in range(stations)]
     with tempfile.TemporaryDirectory() as folder, Processes(Path(folder) / 'logs') as processes, \
             spinning(lambda context: FederationMonitor(names, context=context)) as monitor:
         make_keys(Path(folder), names)
         for name in names:
             processes.start(name, station.command(station.FEDERATION, namespace=name, parameters={
-                **_IDLE, 'model': model, 'codec': codec, 'stations': ','.join(names),
-                'rounds': rounds, 'keys': f'{folder}/keys/{name}',
-                'state': f'{folder}/state/{name}'}))
+                **_IDLE, **parameters, 'stations': ','.join(names), 'rounds': rounds,
+                'keys': f'{folder}/keys/{name}', 'state': f'{folder}/state/{name}'}))
         for name in names:
             LifecycleClient(monitor, f'/{name}/federation', processes.check).bring_to(ACTIVE)
-        ends = {}
+        ends: dict[int, tuple[float, float]] = {}
 
         def slowest() -> int:
             done = min((monitor.statuses[name].round for name in names
                         if name in monitor.statuses), default=0) \
-                if len(monitor.statuses) == stations else 0
-            ends.setdefault(done, time.monotonic())
+                if len(monitor.statuses) == len(names) else 0
+            if done not in ends:
+                ends[done] = time.monotonic(), _processor_seconds()
             return done
-        with output.progress('rounds', rounds) as advance:
-            for number in range(1, rounds + 1):
-                processes.wait_for(lambda number=number: slowest() >= number, 300.0,
-                                   f'round {number} did not end')
-                advance(number)
-        total = sum(monitor.statuses[name].bytes_sent for name in names)
-        refused = sum(monitor.statuses[name].refused for name in names)
-        for name in names:
-            if monitor.statuses[name].refused:
-                output.say(f'{name} refused: {monitor.statuses[name].last_refusal}')
+        for number in range(1, rounds + 1):
+            processes.wait_for(lambda number=number: slowest() >= number, 300.0,
+                               f'round {number} did not end')
+            advance(number)
+        statuses = dict(monitor.statuses)
+    for name in names:
+        if statuses[name].refused:
+            output.say(f'{name} refused: {statuses[name].last_refusal}')
     first = min(done for done in ends if done > 0)
-    seconds = (ends[rounds] - ends[first]) / (rounds - first) if rounds > first else float('nan')
-    output.table(f'{stations} stations, {rounds} rounds without training', ['measure', 'value'], [
-        ['seconds a round', seconds], ['MB sent a round', total / rounds / 1e6],
-        ['refused', refused]])
-    output.write_json({'stations': stations, 'rounds': rounds, 'seconds_per_round': seconds,
-                       'megabytes_per_round': total / rounds / 1e6, 'refused': refused},
-                      json_file)
+    seconds, worked = ((last - then) / (rounds - first) if rounds > first else float('nan')
+                       for last, then in zip(ends[rounds], ends[first]))
+    return {'seconds_per_round': seconds, 'processor_seconds_per_round': worked,
+            'megabytes_per_round': sum(one.bytes_sent for one in statuses.values()) / rounds / 1e6,
+            'refused': sum(one.refused for one in statuses.values())}
+
+
+def _processor_seconds() -> float:
+    """Return what all children of this process, and theirs, have computed so far."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total

@@ -27,6 +27,7 @@ from typing import Annotated
 
 from fedefm_ros.commands import output
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.files import warm_page_cache
 
 import typer
 
@@ -44,7 +45,7 @@ def transfer(
     Measure how fast weights travel: chunks over ROS services, hashed, written to a file.
 
     Beside it the same bytes over a loopback TCP connection between two processes, hashed and
-    written likewise. They take turns.
+    written likewise, into memory that the machine has at hand in both cases. They take turns.
     """
     from fedefm_ros.station import dds_environment
     os.environ.update(dds_environment())
@@ -65,6 +66,8 @@ def transfer(
             rows.append({'megabytes': size / _MEGABYTE, 'seconds': seconds,
                          'tcp_seconds': reference, 'speed_ratio': reference / seconds,
                          'peak_memory_ratio': peak / size,
+                         'receiver_processor_seconds': sorted(
+                             run[2] for run in ours)[repeats // 2],
                          'all_seconds': [run[0] for run in ours], 'all_tcp_seconds': tcp})
     output.table(f'weights between two stations, median of {repeats}', [
         'MB', 'seconds', 'TCP seconds', 'speed / TCP', 'receiver memory / size'],
@@ -73,8 +76,8 @@ def transfer(
     output.write_json({'rows': rows, 'chunk_size': chunk_size}, json_file)
 
 
-def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float]:
-    """Return seconds of a fetch, and by how many bytes the receiver grew meanwhile."""
+def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float, float]:
+    """Return a fetch's seconds, by how many bytes the receiver grew, its processor seconds."""
     courier = [sys.executable, '-m', 'fedefm_ros.nodes.courier']
     told = [str(size), str(chunk_size)]
     sender = subprocess.Popen([*courier, 'offer', str(folder / 'outbox'), *told],
@@ -89,7 +92,7 @@ def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float]:
         if receiver.returncode:
             raise FedefmError('the receiving process failed; see above')
         result = json.loads(receiver.stdout)
-        return result['seconds'], result['grown']
+        return result['seconds'], result['grown'], result['processor_seconds']
     finally:
         sender.stdin.close()
         sender.wait(20)
@@ -105,6 +108,7 @@ def _tcp(folder: Path, size: int) -> float:
             'line.recv(1)\nline.sendall(data)\nline.close()\n')
     sender = subprocess.Popen([sys.executable, '-c', code, str(port), str(size)])
     line, _ = server.accept()
+    warm_page_cache(folder, size)
     digest, left, buffer = hashlib.sha256(), size, memoryview(bytearray(_BLOCK))
     with open(folder / 'copy', 'wb', buffering=0) as file:
         began = time.monotonic()

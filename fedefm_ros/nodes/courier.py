@@ -34,6 +34,7 @@ from fedefm_ros.federation.station.inbox import Inbox
 from fedefm_ros.federation.transfer.outbox import Chunk
 from fedefm_ros.federation.transfer.outbox import Outbox
 from fedefm_ros.federation.trust.manifest import Manifest
+from fedefm_ros.files import warm_page_cache
 from fedefm_ros.nodes.federation_transport import RosTransport
 from fedefm_ros.nodes.session import spinning
 
@@ -134,6 +135,8 @@ def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
             if time.monotonic() > deadline:
                 raise FedefmError(f'the sender was not discovered within {_PATIENCE:.0f} s')
             time.sleep(0.01)
+        folder.mkdir(parents=True, exist_ok=True)
+        warm_page_cache(folder, size)
         before = _peak()
         began, worked = time.monotonic(), time.process_time()
         node.fetch(manifest_of(sha256, size, chunk_size), folder)
