@@ -155,5 +155,12 @@ def _station(name: str, place: tuple[float, float], network: Network, own: bool)
     phase = status.phase_name if status else 'says nothing'
     kind = 'station' + (' own' if own else '') + ('' if status else ' silent')
     return (f'<g class="{kind}" transform="translate({place[0]:.0f},{place[1]:.0f})">'
-            f'<g class="shape">{shape}</g><text class="name" y="47">{escape(name)}</text>'
+            f'<title>{escape(name)}</title>'
+            f'<g class="shape">{shape}</g>'
+            f'<text class="name" y="47">{escape(_fitting(name))}</text>'
             f'<text class="phase" y="67">{escape(phase)}</text></g>')
+
+
+def _fitting(name: str, most: int = 20) -> str:
+    """Return a name that does not run out of the picture; hovering shows all of it."""
+    return name if len(name) <= most else name[:most - 1] + '\u2026'

@@ -62,6 +62,13 @@ def test_the_graph_has_every_station_and_an_arrow_for_each_teacher():
     assert own.find("text[@class='name']").text == 'north'
 
 
+def test_a_long_name_is_shortened_and_told_in_full_on_a_look():
+    name = 'harbour_university_hospital'
+    drawn = ElementTree.fromstring(graph(Network({name: StationStatus(name, 0, 0)}), ''))
+    shown, told = drawn.find(".//text[@class='name']").text, drawn.find('.//title').text
+    assert len(shown) <= 20 and name.startswith(shown[:-1]) and told == name
+
+
 def test_a_larger_weight_is_a_wider_arrow():
     arrows = [path for path in ElementTree.fromstring(graph(federation(), '')).iter('path')
               if path.get('class') == 'arrow']

@@ -32,6 +32,7 @@ from geometry_msgs.msg import WrenchStamped
 
 from harness import LATCHED, RELIABLE, stamp_of, wait_until
 
+from lifecycle_msgs.msg import State
 from lifecycle_msgs.msg import Transition
 
 import pytest
@@ -262,3 +263,24 @@ def test_a_joystick_drives_only_while_its_button_is_held(loop):
         wait_until(lambda: push(0, 0) and sum(stamp_of(m) > begun for m in joints(loop)) > 4,
                    'joints')
         assert not moves(joints(loop)[-1])
+
+
+def test_a_force_over_its_limit_stands_the_drive_until_it_is_told(loop):
+    assert loop.change('robot', Transition.TRANSITION_DEACTIVATE)
+    assert loop.set_parameters('robot', master='cmd_drive', force_limit=0.01) == ['', '']
+    assert loop.change('robot', Transition.TRANSITION_ACTIVATE)
+    if loop.state('navigation') == State.PRIMARY_STATE_ACTIVE:
+        assert loop.change('navigation', Transition.TRANSITION_DEACTIVATE)
+    assert loop.set_parameters('navigation', force_limit=0.01) == ['']
+    assert loop.change('navigation', Transition.TRANSITION_ACTIVATE)
+    loop.relay.switch('good')
+    resume(loop)
+
+    def stopped():
+        if status(loop).startswith('stopped') and 'contact force' not in status(loop):
+            resume(loop)  # for a busy machine's sake
+        return 'contact force' in status(loop)
+    wait_until(stopped, 'the stop')
+    assert_stands_after(loop, time.time_ns())
+    # It is told by the robot's diagnostics as well, not by the controller alone.
+    wait_until(lambda: float(loop.status('robot: drive')[2].get('over_limit', 0)) > 0, 'the count')

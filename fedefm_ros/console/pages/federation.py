@@ -77,9 +77,14 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) ->
     if not rows:
         return f'<p>{empty}</p>'
     head = ''.join(f'<th>{column}</th>' for column in columns)
-    body = ''.join('<tr>' + ''.join(f'<td>{escape(cell)}</td>' for cell in row) + '</tr>'
-                   for row in rows)
+    body = ''.join('<tr>' + ''.join(f'<td{_width(cell)}>{escape(cell)}</td>' for cell in row)
+                   + '</tr>' for row in rows)
     return f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _width(cell: str) -> str:
+    """Return the class that lets a sentence wrap; figures and names stay on one line."""
+    return ' class="long"' if len(cell) > 32 else ''
 
 
 def _stations(network: Network) -> str:

@@ -103,7 +103,7 @@ def _figures(desk: Desk) -> str:
     lost = sum(int(snapshot.value('segmentation: frames', name, '0') or 0)
                for name in ('skipped', 'missed'))
     rows = (
-        ('latency', f'{_number(snapshot.latency_ms)} ms', 'median, image to mask, 5 s'),
+        ('latency', f'{_number(snapshot.latency_ms)} ms', 'median, image to mask, 5\u00a0s'),
         ('p99', f'{_number(snapshot.latency_ms_p99)} ms', '99 of 100 are faster'),
         ('masks', f'{snapshot.rate:.1f} /s', f'of {_rate_in(snapshot)} images /s'),
         ('skipped', str(lost), 'frames since it was configured'),
