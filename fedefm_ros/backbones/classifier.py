@@ -57,3 +57,22 @@ class Classifier(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits, (B, classes)."""
         return self.logits_and_features(x)[0]
+
+
+def encoder_weights(config: dict, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """
+    Return those weights of a classifier's backbone that its training has reached, by their names.
+
+    A decoder takes no part in classifying; its weights are as random as on the first day.
+
+    :param config: keyword arguments of Classifier.
+    :param state: of such a classifier.
+    :raises FedefmError: a configuration that does not fit.
+    """
+    classifier = registry.create('classifier', **config)
+    classifier(torch.zeros(1, 1, 64, 64)).sum().backward()
+    used = {name.rpartition('.')[0] for name, value in classifier.named_parameters()
+            if value.grad is not None}
+    # Statistics of a norm go with its parameters.
+    return {key.removeprefix('backbone.'): value for key, value in state.items()
+            if key.startswith('backbone.') and key.rpartition('.')[0] in used}

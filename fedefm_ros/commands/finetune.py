@@ -14,6 +14,7 @@
 
 """`finetune`: train a model further on a data set of one's own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ def finetune(
         metavar='CONFIG', help='YAML file of the run; config/finetune_*.yaml are examples.')],
     out: Annotated[Path, typer.Option(
         '-o', '--out', help='Folder for the run; one that holds a stopped run goes on.')],
+    checkpoint: Annotated[str, typer.Option(
+        metavar='MODEL', help='Start from this .safetensors file or shipped model (foundation, '
+        'realtime), whatever the plan says.')] = '',
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the training.')] = 2,
     workers: Annotated[int, typer.Option(min=0, help='Processes that read images.')] = 0,
     device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
@@ -45,11 +49,17 @@ def finetune(
 
     from fedefm_ros.learning.finetune import Finetuner
     from fedefm_ros.learning.plan import read_plan
+    from fedefm_ros.learning.plan import shipped
 
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
     torch.set_num_threads(threads)
     plan = read_plan(config)
+    if checkpoint:
+        # A checkpoint says backbone and configuration itself.
+        start = Path(checkpoint) if Path(checkpoint).exists() else shipped(checkpoint)
+        plan = replace(plan, checkpoint=str((start or Path(checkpoint)).resolve()), config={},
+                       pretrained='')
     try:
         run = Finetuner(plan, out, device, workers)
         output.say(f'{len(run.task.training)} images to train on, {len(run.task.validation)} to '

@@ -26,6 +26,8 @@ from pathlib import Path
 
 from fedefm_ros import labels
 from fedefm_ros.backbones import registry
+from fedefm_ros.backbones.checkpoint import load_checkpoint
+from fedefm_ros.backbones.classifier import encoder_weights
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.evaluation.metrics import confusion
 from fedefm_ros.evaluation.metrics import dice
@@ -68,6 +70,8 @@ class Tuning:
     #: Last share of the steps in which the rate falls to zero.
     decay_share: float = 0.5
     weight_decay: float = 1e-2
+    #: Of instrument pixels in the cross-entropy.
+    foreground_weight: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -204,28 +208,18 @@ def started(job: TuningJob) -> tuple[nn.Module, float]:
     What has no counterpart of the same name and shape in the foundation (a decoder it never
     trained counts as such) is random, the same for all starts of a seed.
     """
-    from fedefm_ros.backbones.checkpoint import load_checkpoint
     torch.manual_seed(job.seed)
     network = registry.create(job.backbone, **job.config)
     if job.checkpoint is None:
         return network, 0.0
     checkpoint = load_checkpoint(job.checkpoint)
-    trained = encoder_of(checkpoint.spec.config, checkpoint.state)
+    trained = encoder_weights(checkpoint.spec.config, checkpoint.state)
     own = network.state_dict()
     fitting = {key: value for key, value in trained.items()
                if key in own and own[key].shape == value.shape}
     network.load_state_dict({**own, **fitting})
     total = sum(value.numel() for value in own.values())
     return network, sum(value.numel() for value in fitting.values()) / total
-
-
-def encoder_of(config: dict, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights of a classifier's backbone that lead to its features."""
-    classifier = registry.create('classifier', **config)
-    classifier(torch.zeros(1, 1, 64, 64)).sum().backward()
-    used = {name for name, value in classifier.named_parameters() if value.grad is not None}
-    return {key.removeprefix('backbone.'): value for key, value in state.items()
-            if key in used and key.startswith('backbone.')}
 
 
 def measured(network: nn.Module, frames: LabelledFrames) -> dict[str, float]:
@@ -268,7 +262,8 @@ def _tune(network: nn.Module, frames: LabelledFrames, job: TuningJob,
         for group in optimiser.param_groups:
             group['lr'] = learning_rate_at(plan, step)
         images, masks = random_crops(frames, rng, plan.batch, plan.crop)
-        loss = segmentation_loss(network(images), masks)
+        loss = segmentation_loss(network(images), masks,
+                                 foreground_weight=plan.foreground_weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -22,6 +22,7 @@ from fedefm_ros.learning.simulated import FRAMES_PER_SCENE
 from fedefm_ros.learning.simulated import SimulatedFrames
 from fedefm_ros.segmentation.grey import grey_range
 from fedefm_ros.segmentation.grey import to_network
+from fedefm_ros.simulation.anatomy import KINDS
 
 import numpy as np
 
@@ -40,8 +41,13 @@ class FrameRecipe:
     #: Side in pixels of a frame, the whole field of view; a multiple of 32.
     size: int = 128
     seed: int = 7
+    #: Kinds of scenes, each as often: one, as in the paper's three sets, or several.
+    kinds: tuple[str, ...] = ('phantom',)
 
     def __post_init__(self):
+        object.__setattr__(self, 'kinds', tuple(self.kinds))
+        if not self.kinds or set(self.kinds) - set(KINDS):
+            raise FedefmError(f'kinds {self.kinds}; expected some of {", ".join(KINDS)}')
         if min(self.scenes, self.test_scenes) < 1 or not 1 <= self.frames <= FRAMES_PER_SCENE \
                 or self.size % 32 or not 32 <= self.size <= 512:
             raise FedefmError(f'{self}: expected one or more scenes, 1 to {FRAMES_PER_SCENE} '
@@ -65,7 +71,8 @@ class LabelledFrames:
 @lru_cache(maxsize=2)
 def labelled_frames(recipe: FrameRecipe) -> tuple[LabelledFrames, LabelledFrames]:
     """Return the training and the test frames of a recipe; they share no scene."""
-    source = SimulatedFrames(1, recipe.seed, size=recipe.size)
+    source = SimulatedFrames(1, recipe.seed, size=recipe.size,
+                             shares=dict.fromkeys(recipe.kinds, 1.0))
     images, masks = [], []
     total = recipe.scenes + recipe.test_scenes
     for scene in range(total):

@@ -41,7 +41,8 @@ class FinetunePlan:
     """Of the layout, such as {part: train, domains: [phantom]}."""
     task: str = 'segmentation'
     checkpoint: str = ''
-    """Model (.safetensors) whose weights it starts from; empty: random ones."""
+    """Model (.safetensors, or a shipped name such as foundation) whose weights it starts from;
+    empty: random ones."""
     backbone: str = 'compact'
     """Where no checkpoint is given."""
     config: dict = field(default_factory=dict)
@@ -129,10 +130,25 @@ def read_plan(path: Path) -> FinetunePlan:
         checked = {name: _as(kinds[name], name, value) for name, value in values.items()}
         for name in ('root', 'checkpoint', 'pretrained'):
             if checked.get(name):
-                checked[name] = str((path.parent / checked[name]).resolve())
+                checked[name] = str(_found(path.parent, checked[name]))
         return FinetunePlan(**checked)
     except FedefmError as error:
         raise FedefmError(f'{path}: {error}') from error
+
+
+def shipped(name: str) -> Path | None:
+    """Return the file of a shipped model, `foundation` or `models/foundation`; None if none."""
+    from fedefm_ros.paths import models_dir
+    plain = name.removeprefix('models/')
+    if not plain or Path(plain).suffix or len(Path(plain).parts) != 1:
+        return None
+    file = models_dir() / f'{plain}.safetensors'
+    return file if file.is_file() else None
+
+
+def _found(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    return path if path.exists() else shipped(name) or path
 
 
 def _as(kind: type | types.GenericAlias, name: str, value):

@@ -24,7 +24,9 @@ import cv2
 
 from fedefm_ros import labels
 from fedefm_ros.backbones import registry
-from fedefm_ros.backbones.checkpoint import load_checkpoint, ModelSpec, save_checkpoint
+from fedefm_ros.backbones.checkpoint import Checkpoint, load_checkpoint, ModelSpec
+from fedefm_ros.backbones.checkpoint import save_checkpoint
+from fedefm_ros.backbones.classifier import encoder_weights
 from fedefm_ros.backbones.pretrained import initialise, Report
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
@@ -65,6 +67,8 @@ class SegmentationTask:
         plan = self.plan
         if plan.checkpoint:
             start = load_checkpoint(plan.checkpoint)
+            if start.spec.backbone == 'classifier':
+                return _of_classifier(start, plan.size)
             if tuple(start.spec.labels) != labels.NAMES:
                 raise FedefmError(f'{plan.checkpoint} is a model of {", ".join(start.spec.labels)}'
                                   f', not of {", ".join(labels.NAMES)}')
@@ -129,9 +133,12 @@ class ClassificationTask:
         backbone, config = plan.backbone, plan.config
         if plan.checkpoint:
             start = load_checkpoint(plan.checkpoint)
-            if start.spec.backbone == 'classifier':
+            if tuple(start.spec.labels) == ranzcr.CLASSES:
                 return start.network(), replace(start.spec, input_size=plan.size)
             backbone, config, state = start.spec.backbone, start.spec.config, start.state
+            if backbone == 'classifier':  # of other labels, such as foundation weights
+                state = _backbone_of(start)
+                backbone, config = config['backbone'], config.get('config') or {}
         whole = {'backbone': backbone, 'config': config, 'classes': len(ranzcr.CLASSES)}
         network = registry.create('classifier', **whole)
         if state is not None:
@@ -191,6 +198,21 @@ class ClassificationTask:
 def task_of(plan: FinetunePlan) -> SegmentationTask | ClassificationTask:
     """Return what a plan asks for, its data opened; raises FedefmError."""
     return SegmentationTask(plan) if plan.task == 'segmentation' else ClassificationTask(plan)
+
+
+def _of_classifier(start: Checkpoint, size: int) -> tuple[nn.Module, ModelSpec]:
+    """Return a new network for masks with a classifier's encoder; its decoder is random."""
+    backbone, config = start.spec.config['backbone'], start.spec.config.get('config') or {}
+    network = registry.create(backbone, **config)
+    network.load_state_dict({**network.state_dict(),
+                             **encoder_weights(start.spec.config, start.state)})
+    return network, ModelSpec(backbone, config, input_size=size,
+                              normalisation=start.spec.normalisation)
+
+
+def _backbone_of(start: Checkpoint) -> dict[str, torch.Tensor]:
+    return {key.removeprefix('backbone.'): value for key, value in start.state.items()
+            if key.startswith('backbone.')}
 
 
 def export(path: Path, network: nn.Module, spec: ModelSpec, plan: FinetunePlan,

@@ -18,6 +18,10 @@ import json
 
 from fedefm_ros.backbones import load_checkpoint
 from fedefm_ros.cli import app
+from fedefm_ros.labels import NAMES
+from fedefm_ros.paths import models_dir
+
+import torch
 
 from typer.testing import CliRunner
 
@@ -53,6 +57,28 @@ def test_a_simulated_set_is_learnt_from_and_the_same_command_finds_it_done(tmp_p
     again = run(*arguments)
     assert again.exit_code == 0 and 'goes on from step 4' in again.output
     assert load_checkpoint(tmp_path / 'run' / 'model.safetensors').model_id == model.model_id
+
+
+def test_foundation_weights_are_a_start_by_their_shipped_name(tmp_path):
+    done = run('simulate', '-o', tmp_path / 'data', '--kind', 'phantom', '--frames', 8,
+               '--size', 96)
+    assert done.exit_code == 0, done.output
+    (tmp_path / 'run.yaml').write_text(CONFIG.replace('steps: 4', 'steps: 2'))
+    foundation = load_checkpoint(models_dir() / 'foundation.safetensors')
+    for name in ('foundation', 'models/foundation'):
+        out = tmp_path / name.replace('/', '-')
+        done = run('finetune', tmp_path / 'run.yaml', '-o', out, '--threads', 1,
+                   '--checkpoint', name)
+        assert done.exit_code == 0, done.output
+        model = load_checkpoint(out / 'model.safetensors')
+        assert model.spec.backbone == foundation.spec.config['backbone']
+        assert model.spec.labels == NAMES
+        # Two steps from where the foundation's encoder is; a decoder of its own.
+        stem = 'resnet.stem.weight'
+        assert (model.state[stem] - foundation.state[f'backbone.{stem}']).abs().max() < 0.01
+        assert model.network()(torch.zeros(1, 1, 96, 96)).shape == (1, 3, 96, 96)
+    done = run('finetune', tmp_path / 'run.yaml', '-o', tmp_path / 'none', '--checkpoint', 'nine')
+    assert done.exit_code == 1 and 'nine is not a file' in done.output
 
 
 def test_a_wrong_plan_or_place_is_said_on_one_line(tmp_path):
