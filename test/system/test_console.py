@@ -273,8 +273,9 @@ def test_keys_lead_everywhere_and_are_listed(operator):
 
 
 @pytest.mark.parametrize('path', ['/', '/station', '/federation'])
-def test_every_button_is_large_enough_for_a_finger(browser, station, path):
-    tablet = Operator(browser, station.console, 1024, 768).open(path)
+@pytest.mark.parametrize('width, height', [(1024, 768), (768, 1024)])
+def test_every_button_is_large_enough_for_a_finger(browser, station, path, width, height):
+    tablet = Operator(browser, station.console, width, height).open(path)
     tablet.wait(lambda: tablet.page.locator('.lamp').count() > 0, 'the page')
     small = tablet.page.evaluate("""() => [...document.querySelectorAll(
       'button, a, [role=combobox], [role=switch]')].filter(e => e.offsetParent)
@@ -284,7 +285,27 @@ def test_every_button_is_large_enough_for_a_finger(browser, station, path):
       """)
     assert small == []
     assert tablet.page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    if path == '/':
+        box = tablet.page.locator('#picture').bounding_box()
+        assert box['width'] == pytest.approx(box['height'], rel=0.02)
+        assert min(box['width'], box['height']) > 0.4 * min(width, height)
     tablet.close()
+
+
+def test_in_red_light_nothing_on_a_page_is_bright_white_or_blue(operator):
+    live(operator.open())
+    operator.page.keyboard.press('d')
+    operator.wait(lambda: 'red' in operator.page.evaluate('document.body.className'), 'red')
+    # Words and grounds of what is shown; the picture itself is only darkened.
+    bright = operator.page.evaluate("""() => [...document.querySelectorAll('body *')]
+      .filter(e => e.offsetParent && !e.closest('svg, canvas, .legend') && e.textContent.trim())
+      .flatMap(e => ['color', 'backgroundColor'].map(k => [e, getComputedStyle(e)[k]]))
+      .map(([e, c]) => [e.tagName + '.' + e.className, c, c.match(/[\\d.]+/g).map(Number)])
+      .filter(([_, c, v]) => (v[3] ?? 1) > 0.1 && v[2] > 0.75 * v[0] && v[2] > 60)
+      .map(([n, c]) => [n, c])""")
+    assert bright == []
+    assert 'brightness(0.55)' in operator.page.evaluate(
+        "getComputedStyle(document.getElementById('picture')).filter")
 
 
 @pytest.mark.slow

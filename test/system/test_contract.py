@@ -18,6 +18,10 @@ The contract check passes on the real node, and finds each way of breaking the c
 The first test is all that an integrator needs for a node of theirs.
 """
 
+import re
+import subprocess
+import sys
+
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from fedefm_ros.errors import FedefmError
@@ -50,6 +54,19 @@ def test_the_segmentation_node_keeps_the_contract(harness, models, picture):
     harness.node.destroy_publisher(harness.node.frames)
     findings = check_contract(f'/{harness.namespace}/segmentation', image=picture)
     assert not findings, '\n'.join(map(str, findings))
+
+
+def test_the_example_of_the_guide_runs_as_it_stands(harness, checkout, tmp_path):
+    """In a file of its own, by pytest alone, against the node of the test above."""
+    guide = (checkout / 'docs' / 'integration.md').read_text(encoding='utf-8')
+    example, = (block for block in re.findall(r'```python\n(.*?)```', guide, re.DOTALL)
+                if 'check_contract' in block)
+    assert len(example.splitlines()) <= 10
+    file = tmp_path / 'test_my_node.py'
+    file.write_text(example.replace('/station/', f'/{harness.namespace}/'))
+    run = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', file],
+                         cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert run.returncode == 0 and '1 passed' in run.stdout, run.stdout + run.stderr
 
 
 class Imitation(Node):
