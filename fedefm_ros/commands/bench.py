@@ -19,6 +19,7 @@ from fedefm_ros.commands import bench_coordination
 from fedefm_ros.commands import bench_emd
 from fedefm_ros.commands import bench_latency
 from fedefm_ros.commands import bench_preemption
+from fedefm_ros.commands import bench_scale
 from fedefm_ros.commands import bench_transfer
 from fedefm_ros.commands import bench_transport
 
@@ -30,5 +31,6 @@ app.command('coordination')(bench_coordination.coordination)
 app.command('emd')(bench_emd.bench_emd)
 app.command('latency')(bench_latency.latency)
 app.command('preemption')(bench_preemption.preemption)
+app.command('scale')(bench_scale.scale)
 app.command('transfer')(bench_transfer.transfer)
 app.command('transport')(bench_transport.transport)
