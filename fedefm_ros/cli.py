@@ -55,8 +55,25 @@ class _Commands(TyperGroup):
         except FedefmError as error:
             print(f'error: {error}', file=sys.stderr)
             raise typer.Exit(1)
+        except ModuleNotFoundError as error:
+            print(f'error: {_what_is_missing(error)}', file=sys.stderr)
+            raise typer.Exit(1)
         except KeyboardInterrupt:
             raise typer.Exit(130)
+
+
+def _what_is_missing(error: ModuleNotFoundError) -> str:
+    """Return what to do about a package that is not here; a module of ours is a defect."""
+    full = error.name or ''
+    name = full.partition('.')[0]
+    if name == 'rclpy' or name.endswith(('_msgs', '_srvs')) or \
+            full in ('fedefm_ros.msg', 'fedefm_ros.srv'):
+        return (f'this command needs ROS 2 (there is no {name} here): use ./run of a checkout, or '
+                "source a distribution's and the built package's setup.bash")
+    if name in ('', 'fedefm_ros'):
+        raise error
+    return (f'this command needs the Python package {name}, which is not installed: '
+            "pip install 'fedefm_ros[all]' brings all of them")
 
 
 app = typer.Typer(

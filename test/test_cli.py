@@ -80,6 +80,19 @@ def test_an_interrupt_ends_a_command_quietly_with_130():
     assert (done.returncode, done.stdout, done.stderr) == (130, '', '')
 
 
+@pytest.mark.parametrize('missing, command, words', [
+    ('rclpy', ('record', '-o', 'bag'), 'needs ROS 2 (there is no rclpy here): use ./run'),
+    ('cv2', ('segment', 'x.png', '-o', 'out'), "pip install 'fedefm_ros[all]'")])
+def test_what_is_not_installed_is_named_with_how_to_get_it(tmp_path, missing, command, words):
+    code = (f'import sys; sys.argv = ["fedefm", *{command!r}]; sys.modules[{missing!r}] = None\n'
+            'from fedefm_ros import cli\n'
+            'cli.main()')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count('\n') == 1 and words in done.stderr
+
+
 def test_launch_without_a_distribution_says_what_to_do(tmp_path):
     file = tmp_path / 'station.launch.py'
     file.touch()
