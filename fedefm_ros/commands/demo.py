@@ -14,6 +14,8 @@
 
 """`demo`: a whole robot station on this machine."""
 
+from contextlib import contextmanager
+from contextlib import nullcontext
 import os
 from pathlib import Path
 import time
@@ -30,6 +32,8 @@ import typer
 #: Frames that end up in the picture.
 _PICTURES = 8
 _FIRST_MASK_PATIENCE = 60.0
+#: Seconds in which the nodes that are there already make themselves known.
+_DISCOVERY = 1.0
 
 
 def demo(
@@ -39,8 +43,10 @@ def demo(
     seconds: Annotated[float, typer.Option(min=1.0, help='How long the procedure lasts.')] = 20.0,
     headless: Annotated[bool, typer.Option(
         '--headless', help='No live line in the terminal, and no console.')] = False,
-    size: Annotated[int, typer.Option(help='Side of simulated images in pixels.')] = 512,
-    rate: Annotated[float, typer.Option(help="Images a second; 0: the input's own.")] = 0.0,
+    size: Annotated[int, typer.Option(
+        min=64, max=4096, help='Side of simulated images in pixels.')] = 512,
+    rate: Annotated[float, typer.Option(
+        min=0.0, max=240.0, help="Images a second; 0: the input's own.")] = 0.0,
     model: output.ModelOption = 'realtime',
     runtime: output.RuntimeOption = 'auto',
     closed_loop: Annotated[bool, typer.Option(
@@ -68,6 +74,7 @@ def demo(
 
     The nodes are those of launch/station.launch.py, with the same parameter files, in processes
     of their own. Watch the topics below /station meanwhile with RViz, Foxglove or ros2 topic.
+    Ctrl-C ends the procedure early; the summary is that of the frames so far.
     """
     from fedefm_ros import station
     from fedefm_ros.imaging.source import open_source
@@ -79,11 +86,11 @@ def demo(
         drive(tries, model=model, runtime=runtime, rate=rate or 15.0, in_process=lock_step,
               first_seed=first_seed, out=out, json_file=json_file)
         return
+    os.environ.update(station.dds_environment())
     source = source if source.startswith('simulator') else _absolute(source)
     # Told here and now, not by a node's log in a minute.
-    with open_source(source) as opened:
+    with _alone(), open_source(source) as opened:
         scale = _scale(opened.carm)
-    os.environ.update(station.dds_environment())
     if day:
         from fedefm_ros.commands.demo_day import demo_day
         demo_day(source, scale, seconds=seconds, size=size, rate=rate, model=model,
@@ -104,6 +111,7 @@ def demo(
             output.say(f'console: http://localhost:{port}')
         summary, samples = _watch(processes, started, seconds, headless, record)
         exits = processes.stop()
+    output.say('measuring the bare network')
     bare = SegmentationEngine.open(model, runtime=runtime).bare_inference_ms(100) / 1e3
     summary['bare_inference_ms'] = milliseconds(list(bare))
     summary['pictures'] = [str(path) for path in write_sheet(samples, out / 'demo.png')]
@@ -112,15 +120,33 @@ def demo(
     output.write_json(summary, json_file)
     if any(exits.values()):
         raise FedefmError(f'a node did not end cleanly: {exits}; logs are in {out / "logs"}')
+    if summary['source_failure']:
+        raise FedefmError(summary['source_failure'])
+    if summary['interrupted']:
+        raise typer.Exit(130)
 
 
 def _scale(carm) -> dict[str, float]:
     """Return what the segmentation needs to tell millimetres; camera_info lacks the isocentre."""
-    if carm.focal_px and carm.magnification:
-        return {'source_isocenter_mm': carm.source_detector_mm / carm.magnification}
+    if carm.focal_px and carm.isocenter_mm:
+        return {'source_isocenter_mm': carm.isocenter_mm}
     if carm.patient_spacing_mm:
         return {'pixel_spacing_mm': sum(carm.patient_spacing_mm) / 2}
     return {}
+
+
+@contextmanager
+def _alone():
+    """Raise FedefmError at the end of the block if a station of our name was there already."""
+    from fedefm_ros import station
+    from fedefm_ros.nodes.bring_up import check_absent
+    from fedefm_ros.nodes.session import named
+    from fedefm_ros.nodes.session import spinning
+    with spinning(named('newcomer')) as node:
+        start = time.monotonic()
+        yield
+        time.sleep(max(0.0, start + _DISCOVERY - time.monotonic()))
+        check_absent(node, [f'/station/{process.name}' for process in station.PROCESSES])
 
 
 def _absolute(source: str) -> str:
@@ -144,19 +170,19 @@ def _watch(processes, started, seconds, headless, record):
                    for process in station.PROCESSES]
         for client in clients:
             client.bring_to(ACTIVE)
-        processes.wait_for(lambda: monitor.tally.latencies, _FIRST_MASK_PATIENCE,
-                           'no mask arrived')
+        processes.wait_for(lambda: monitor.tally.latencies or _source_failure(monitor.tally),
+                           _FIRST_MASK_PATIENCE, 'no mask arrived')
+        if not monitor.tally.latencies:
+            raise FedefmError(f'no mask arrived; the source says: '
+                              f'{_source_failure(monitor.tally)}')
         first_mask = time.monotonic() - started
         output.say(f'first mask after {first_mask:.1f} s')
-        end = time.monotonic() + seconds
-        with output.progress('procedure', int(seconds)) as advance:
-            while (left := end - time.monotonic()) > 0:
-                processes.check()
-                time.sleep(min(left, 0.25))
-                if len(samples) < _PICTURES * (1 - left / seconds) and monitor.latest:
-                    samples.append(monitor.latest)
-                if not headless:
-                    advance(int(seconds - left), _live(monitor.tally))
+        interrupted = False
+        try:
+            _follow(processes, monitor, seconds, headless, samples)
+        except KeyboardInterrupt:
+            interrupted = True
+            output.say('stopped; summing up the frames so far')
         counts = _final_counts(monitor.tally, clients[-1], processes)
     tally = monitor.tally
     return {
@@ -166,7 +192,28 @@ def _watch(processes, started, seconds, headless, record):
         - len(tally.latencies),
         'latency_ms': milliseconds(tally.latencies),
         'instruments_ms': milliseconds(tally.instrument_latencies),
-        'first_mask_s': first_mask, **accuracy(monitor.scores)}, samples
+        'first_mask_s': first_mask, 'interrupted': interrupted,
+        'source_failure': _source_failure(tally),
+        **accuracy(monitor.scores)}, samples
+
+
+def _follow(processes, monitor, seconds, headless, samples):
+    """Let the procedure last; keep evenly spread samples, and show how it goes."""
+    shown = nullcontext() if headless else output.progress('procedure', int(seconds))
+    end = time.monotonic() + seconds
+    with shown as advance:
+        while (left := end - time.monotonic()) > 0:
+            processes.check()
+            time.sleep(min(left, 0.25))
+            if len(samples) < _PICTURES * (1 - left / seconds) and monitor.latest:
+                samples.append(monitor.latest)
+            if advance:
+                advance(int(seconds - left), _live(monitor.tally))
+
+
+def _source_failure(tally) -> str:
+    """Return why the source could not read a frame; empty where it read all."""
+    return tally.values('fluoroscopy: source').get('last_failure', '')
 
 
 def _final_counts(tally, source, processes):

@@ -38,24 +38,31 @@ class Processes:
         Start with none.
 
         :param logs: folder for ``NAME.log``.
+        :raises FedefmError: it cannot be made.
         """
         self._logs = logs
-        logs.mkdir(parents=True, exist_ok=True)
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FedefmError(f'{logs} cannot be made: {error.strerror or error}') from error
         self._running: dict[str, subprocess.Popen] = {}
-        self._before = None
+        self._before = {}
 
     def __enter__(self) -> 'Processes':
         """Return itself."""
         if threading.current_thread() is threading.main_thread():
-            # As Ctrl-C: whoever ends this process must not leave its children behind.
-            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            # As Ctrl-C: whoever ends this process, or closes its terminal, must not leave its
+            # children behind. What is ignored (nohup) stays so.
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, signal.default_int_handler)
         return self
 
     def __exit__(self, *_) -> None:
         """End all processes."""
         self.stop()
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def start(self, name: str, command: list[str],
               environment: Mapping[str, str] | None = None) -> subprocess.Popen:

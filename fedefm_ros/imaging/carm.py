@@ -42,6 +42,13 @@ class CArm:
         return self.source_detector_mm / self.source_patient_mm
 
     @property
+    def isocenter_mm(self) -> float | None:
+        """Return the distance from the source to the isocentre; None where it is unknown."""
+        if not self.source_detector_mm or not self.magnification:
+            return None
+        return self.source_detector_mm / self.magnification
+
+    @property
     def patient_spacing_mm(self) -> tuple[float, float] | None:
         """Return the pixel pitch (row, column) at the isocentre; None where it is unknown."""
         if self.imager_spacing_mm is None or self.magnification is None:

@@ -21,6 +21,7 @@ says that it is still where it was, and sent again.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from threading import Event
 
 from fedefm_ros.errors import FedefmError
@@ -39,6 +40,23 @@ _NEXT = {
     State.PRIMARY_STATE_UNCONFIGURED: (Transition.TRANSITION_CONFIGURE, 'configured'),
     State.PRIMARY_STATE_INACTIVE: (Transition.TRANSITION_ACTIVATE, 'activated'),
 }
+
+
+def check_absent(node: Node, names: Iterable[str]) -> None:
+    """
+    Raise FedefmError where a node of one of these full names is there: topics would mix.
+
+    :param node: node that has been up for long enough to know its peers.
+    :param names: full names, ``/station/segmentation``.
+    """
+    there = {f'{space.rstrip("/")}/{name}'
+             for name, space in node.get_node_names_and_namespaces()}
+    for name in names:
+        if name in there:
+            raise FedefmError(
+                f'there is a node {name} in ROS domain {node.context.get_domain_id()} already: '
+                'a station of that name runs, or was killed within the last 20 s. End it, or '
+                'give this one a domain of its own: ROS_DOMAIN_ID=N')
 
 
 class LifecycleClient:

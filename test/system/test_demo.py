@@ -15,12 +15,19 @@
 """The demo and the benchmarks as a user runs them: real processes, real DDS, real files."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
 import cv2
+from harness import wait_until
+import psutil
 import pytest
 from rosbags.highlevel import AnyReader
+
+DOMAIN = {'ROS_DOMAIN_ID': '97'}
 
 
 @pytest.fixture
@@ -66,6 +73,77 @@ def test_the_demo_names_an_input_that_cannot_be_read(tmp_path):
     run = fedefm('demo', tmp_path / 'broken.dcm', '--seconds', 1, cwd=tmp_path)
     assert run.returncode == 1
     assert 'broken.dcm' in run.stderr and 'Traceback' not in run.stderr
+
+
+@pytest.fixture
+def demo_process(tmp_path, model):
+    """Yield a running demo whose procedure would last an hour; it has ended afterwards."""
+    said = tmp_path / 'said'
+    with open(said, 'wb') as stderr:
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'fedefm_ros.cli', 'demo', '--seconds', '3600', '--headless',
+             '--size', '128', '--model', str(model), '-o', str(tmp_path / 'out'),
+             '--json', str(tmp_path / 'demo.json')],
+            stderr=stderr, stdout=subprocess.DEVNULL, env=os.environ | DOMAIN)
+    process.said = said.read_text
+    try:
+        wait_until(lambda: process.poll() is not None or 'first mask' in process.said(), 'a mask')
+        assert process.poll() is None, process.said()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(120)
+
+
+# SIGHUP: what a terminal does when it is closed.
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])
+def test_stopped_it_sums_up_the_frames_so_far_and_leaves_no_process(
+        demo_process, tmp_path, number):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip('whoever started these tests has this signal ignored (nohup, &)')
+    children = psutil.Process(demo_process.pid).children(recursive=True)
+    assert len(children) >= 2
+    demo_process.send_signal(number)
+    assert demo_process.wait(120) == 130, demo_process.said()
+    assert 'stopped; summing up' in demo_process.said()
+    assert 'Traceback' not in demo_process.said()
+    told = json.loads((tmp_path / 'demo.json').read_text())
+    assert told['interrupted'] and told['masks_received'] > 0
+    assert told['frames_published'] == (
+        told['masks_received'] + told['lost'] + told['skipped'] + told['refused'])
+    assert told['exit_codes'] == {'segmentation': 0, 'fluoroscopy': 0}
+    assert not [child for child in children if child.is_running()]
+
+
+def test_a_second_station_of_the_same_name_does_not_start_and_the_first_goes_on(
+        demo_process, tmp_path, model):
+    run = fedefm('demo', '--headless', '--model', model, '-o', tmp_path / 'second',
+                 env=os.environ | DOMAIN)
+    assert run.returncode == 1
+    assert 'a node /station/segmentation in ROS domain 97 already' in run.stderr
+    assert run.stderr.count('\n') == 1
+    assert demo_process.poll() is None, demo_process.said()
+
+
+def test_a_sequence_that_ends_too_early_is_told_and_its_frames_are_shown(
+        tmp_path, model, sequence):
+    frames = tmp_path / 'frames'
+    shutil.copytree(sequence, frames)
+    damaged = frames / '020.png'
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    run = fedefm('demo', frames, '--seconds', 3, '--rate', 15, '--headless', '--model', model,
+                 '-o', tmp_path / 'out', '--json', tmp_path / 'demo.json')
+    assert run.returncode == 1
+    assert '020.png: damaged PNG image' in run.stderr and 'Traceback' not in run.stderr
+    assert json.loads((tmp_path / 'demo.json').read_text())['masks_received'] > 5
+
+
+def test_the_demo_says_what_cannot_be_written(tmp_path, model):
+    (tmp_path / 'file').touch()
+    run = fedefm('demo', '--headless', '--model', model, '-o', tmp_path / 'file' / 'out')
+    assert run.returncode == 1
+    assert run.stderr.count('\n') == 1 and 'cannot be made: Not a directory' in run.stderr
 
 
 def test_bench_latency_accounts_for_every_frame(tmp_path, model):
