@@ -105,7 +105,7 @@ def open_source(text: str, *, rate: float | None = None, loop: bool = False,
         from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
         return FluoroscopySimulator(kind=text.partition(':')[2] or 'human', size=size or 512,
                                     rate=rate or DEFAULT_RATE, seed=seed)
-    if _is_device(text):
+    if is_device(text):
         from fedefm_ros.imaging.live import LiveSource
         return LiveSource(text, rate=rate)
     source = _open_path(Path(text).expanduser(), text)
@@ -115,7 +115,8 @@ def open_source(text: str, *, rate: float | None = None, loop: bool = False,
     return PlaybackSource(source, rate=rate, loop=loop)
 
 
-def _is_device(text: str) -> bool:
+def is_device(text: str) -> bool:
+    """Return whether an INPUT is a live device: a number, /dev/videoN, or a URL."""
     return bool(re.fullmatch(r'\d+|/dev/video\w+|(rtsps?|rtmp|https?|udp|tcp)://.+', text))
 
 

@@ -16,6 +16,8 @@
 
 from fedefm_ros import station
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.imaging.source import is_device
+from fedefm_ros.imaging.source import open_source
 from fedefm_ros.nodes.bring_up import ACTIVE
 from fedefm_ros.nodes.bring_up import INACTIVE
 from fedefm_ros.nodes.bring_up import LifecycleClient
@@ -111,16 +113,37 @@ def _argument(parameter: Parameter) -> DeclareLaunchArgument:
 def _checked(context: LaunchContext, parameter: Parameter) -> ParameterValue:
     # Here, because a node that refuses a value would be started again and again.
     value = value_of(parameter.name, type(parameter.default))
-    problem = parameter.problem_with(value.evaluate(context))
+    try:
+        problem = parameter.problem_with(value.evaluate(context))
+    except ValueError:
+        problem = parameter.problem_with(LaunchConfiguration(parameter.name).perform(context))
     if problem:
         raise FedefmError(problem)
     return value
 
 
+def _isocenter(context: LaunchContext) -> dict[str, float]:
+    """Return what the source tells about the C-arm and camera_info cannot carry."""
+    source = LaunchConfiguration('source').perform(context)
+    if is_device(source):
+        return {}
+    try:
+        with open_source(source) as opened:
+            distance = opened.carm.isocenter_mm
+    except FedefmError:
+        return {}  # the node, which opens it next, says why
+    return {'source_isocenter_mm': distance} if distance else {}
+
+
 def _node(context: LaunchContext, process: station.StationProcess, forwarded: Forwarded,
           given: set[str]) -> LifecycleNode:
     parameters = [str(process.parameter_file)]
-    if LaunchConfiguration('params_file').perform(context):
+    params_file = LaunchConfiguration('params_file').perform(context)
+    # A parameter file may name another source than the argument's default.
+    if process == station.SEGMENTATION and 'source' in (
+            given if params_file else context.launch_configurations):
+        parameters.append(_isocenter(context))
+    if params_file:
         parameters.append(ParameterFile(LaunchConfiguration('params_file'), allow_substs=True))
     parameters.append({'use_sim_time': value_of('use_sim_time', bool)})
     parameters.append({parameter.name: _checked(context, parameter)

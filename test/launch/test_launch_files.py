@@ -25,6 +25,8 @@ import time
 
 from fedefm_ros import station
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.imaging.source import open_source
+from fedefm_ros.msg import InstrumentArray
 from fedefm_ros.nodes.bring_up import ACTIVE, LifecycleClient
 from fedefm_ros.nodes.session import spinning
 
@@ -89,6 +91,7 @@ def test_without_autostart_nothing_brings_the_nodes_up(description):
 
 @pytest.mark.parametrize('arguments, text', [
     ({'rate': '500'}, 'rate is 500.0, expected 0 to 240'),
+    ({'rate': 'fast'}, "rate is 'fast', expected a number"),
     ({'threads': '0'}, 'threads is 0, expected 1 to 256'),
 ])
 def test_a_value_out_of_range_stops_the_launch_before_anything_starts(
@@ -135,10 +138,15 @@ class Receiver(Node):
     def __init__(self, context):
         super().__init__('receiver', namespace='station', context=context)
         self.images, self.masks = [], []
-        self.size = None
+        self.size = self.spacing_mm = None
         self.create_subscription(
             Image, 'fluoroscopy/image_raw', self._on_image, qos_profile_sensor_data)
         self.create_subscription(Image, 'segmentation/mask', self._on_mask, 10)
+        self.create_subscription(
+            InstrumentArray, 'segmentation/instruments', self._on_instruments, 10)
+
+    def _on_instruments(self, message):
+        self.spacing_mm = message.pixel_spacing_x_mm
 
     def _on_image(self, message):
         self.images.append(Time.from_msg(message.header.stamp).nanoseconds)
@@ -184,7 +192,7 @@ def station_arguments(tmp_path, line_model):
     (tmp_path / 'small.yaml').write_text(
         '/**/fluoroscopy:\n  ros__parameters:\n    size: 128\n    rate: 3.0\n')
     return [f'model:={line_model}', f'params_file:={tmp_path}/small.yaml', 'rate:=10',
-            'threads:=1', 'runtime:=openvino']
+            'threads:=1', 'runtime:=openvino', 'source:=simulator']
 
 
 @pytest.fixture
@@ -218,6 +226,9 @@ def test_masks_arrive_from_the_first_frame_on_and_ctrl_c_ends_everything(launche
     running.wait_until(lambda: len(receiver.masks) > 10, 'masks')
     # From the parameter file; its rate is overruled by the argument.
     assert receiver.size == (128, 128)
+    # The distance to the patient is not in camera_info: the launch file asks the source.
+    with open_source('simulator', size=128) as simulator:
+        assert receiver.spacing_mm == pytest.approx(simulator.carm.patient_spacing_mm[1])
     assert min(receiver.masks) <= min(receiver.images), 'the first frames were lost'
     assert 'fluoroscopy]: ' in running.output and ': 10 Hz' in running.output
     children = psutil.Process(running.process.pid).children(recursive=True)
