@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from fedefm_ros.backbones import registry
 from fedefm_ros.backbones.limits import check_sizes
+from fedefm_ros.backbones.spec import ModelSpec
 
 import torch
 from torch import nn
@@ -76,3 +77,21 @@ def encoder_weights(config: dict, state: dict[str, torch.Tensor]) -> dict[str, t
     # Statistics of a norm go with its parameters.
     return {key.removeprefix('backbone.'): value for key, value in state.items()
             if key.startswith('backbone.') and key.rpartition('.')[0] in used}
+
+
+def segmenter_from(spec: ModelSpec, state: dict[str, torch.Tensor],
+                   input_size: int) -> tuple[nn.Module, ModelSpec]:
+    """
+    Return a new network for masks that has a classifier's encoder, and its description.
+
+    Its decoder is random; seed torch for stations to have the same.
+
+    :param spec: of the classifier, such as that of the shipped foundation weights.
+    :param state: its weights.
+    :param input_size: of the new network, pixels.
+    """
+    backbone, config = spec.config['backbone'], spec.config.get('config') or {}
+    network = registry.create(backbone, **config)
+    network.load_state_dict({**network.state_dict(), **encoder_weights(spec.config, state)})
+    return network, ModelSpec(backbone, config, input_size=input_size,
+                              normalisation=spec.normalisation)

@@ -26,7 +26,7 @@ from fedefm_ros import labels
 from fedefm_ros.backbones import registry
 from fedefm_ros.backbones.checkpoint import Checkpoint, load_checkpoint, ModelSpec
 from fedefm_ros.backbones.checkpoint import save_checkpoint
-from fedefm_ros.backbones.classifier import encoder_weights
+from fedefm_ros.backbones.classifier import segmenter_from
 from fedefm_ros.backbones.pretrained import initialise, Report
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
@@ -68,7 +68,7 @@ class SegmentationTask:
         if plan.checkpoint:
             start = load_checkpoint(plan.checkpoint)
             if start.spec.backbone == 'classifier':
-                return _of_classifier(start, plan.size)
+                return segmenter_from(start.spec, start.state, plan.size)
             if tuple(start.spec.labels) != labels.NAMES:
                 raise FedefmError(f'{plan.checkpoint} is a model of {", ".join(start.spec.labels)}'
                                   f', not of {", ".join(labels.NAMES)}')
@@ -198,16 +198,6 @@ class ClassificationTask:
 def task_of(plan: FinetunePlan) -> SegmentationTask | ClassificationTask:
     """Return what a plan asks for, its data opened; raises FedefmError."""
     return SegmentationTask(plan) if plan.task == 'segmentation' else ClassificationTask(plan)
-
-
-def _of_classifier(start: Checkpoint, size: int) -> tuple[nn.Module, ModelSpec]:
-    """Return a new network for masks with a classifier's encoder; its decoder is random."""
-    backbone, config = start.spec.config['backbone'], start.spec.config.get('config') or {}
-    network = registry.create(backbone, **config)
-    network.load_state_dict({**network.state_dict(),
-                             **encoder_weights(start.spec.config, start.state)})
-    return network, ModelSpec(backbone, config, input_size=size,
-                              normalisation=start.spec.normalisation)
 
 
 def _backbone_of(start: Checkpoint) -> dict[str, torch.Tensor]:

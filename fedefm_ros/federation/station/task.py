@@ -29,6 +29,7 @@ from fedefm_ros.backbones import registry
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.backbones.checkpoint import ModelSpec
 from fedefm_ros.backbones.checkpoint import save_checkpoint
+from fedefm_ros.backbones.classifier import segmenter_from
 from fedefm_ros.backbones.vit_classifier import VitClassifier
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.experiments.foundation_task import CLASSES
@@ -153,7 +154,10 @@ class SegmentationTask(Task):
         torch.manual_seed(0)
         if plan.model:
             start = load_checkpoint(model_path(plan.model))
-            network, self._spec = start.network(), start.spec
+            if start.spec.backbone == 'classifier':  # foundation weights: an encoder
+                network, self._spec = segmenter_from(start.spec, start.state, plan.size)
+            else:
+                network, self._spec = start.network(), start.spec
             if hasattr(network, 'freeze_norms'):
                 network.freeze_norms()
         else:
