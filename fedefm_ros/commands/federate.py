@@ -58,6 +58,7 @@ def federate(
     stop_steps: Annotated[int | None, typer.Option(help='Steps on a visitor.')] = None,
     home_steps: Annotated[int | None, typer.Option(help='Steps of a distillation.')] = None,
     laps: Annotated[int | None, typer.Option(help='Times that a trip goes around.')] = None,
+    image_size: Annotated[int | None, typer.Option(help='Side of the images in pixels.')] = None,
     seed: Annotated[int, typer.Option(help='Of the data.')] = 0,
     out: Annotated[Path, typer.Option(
         '-o', '--out', help="Folder for the stations' keys, rounds, models and logs; the same "
@@ -79,7 +80,7 @@ def federate(
     all_kinds = kinds_of(kinds)
     own = {name: all_kinds[k % len(all_kinds)] for k, name in enumerate(names)}
     given = {'local_steps': local_steps, 'stop_steps': stop_steps, 'home_steps': home_steps,
-             'laps': laps}
+             'laps': laps, 'image_size': image_size}
     steps = {**_STEPS[task], **{key: value for key, value in given.items() if value is not None}}
     common = {**steps, 'stations': ','.join(names), 'task': task, 'model': model, 'seed': seed,
               'topology': topology, 'bandwidth': bandwidth, 'deadline': deadline,

@@ -14,7 +14,6 @@
 
 """What a station must still know after a power cut, in one file that changes whole."""
 
-from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
@@ -87,7 +86,7 @@ class Journal:
     def save(self, path: Path) -> None:
         """Write it; raises OSError."""
         del self.history[:-self.KEPT_ROWS]
-        write_atomically(path, json.dumps(asdict(self)).encode())
+        write_atomically(path, json.dumps(vars(self)).encode())
 
     @classmethod
     def load(cls, path: Path) -> 'Journal':

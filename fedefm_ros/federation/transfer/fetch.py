@@ -73,7 +73,7 @@ class Fetch:
         self._part = PartFile(folder / f'{manifest.sha256}-{manifest.chunk_size}', manifest.size,
                               manifest.chunk_size)
         present = self._part.present(checked)
-        self._resumed = bool(present)
+        self._resumed = bool(present) and not checked
         self._start(present)
         self._doubt()
 
