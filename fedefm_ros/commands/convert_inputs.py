@@ -74,7 +74,7 @@ def items(source: FrameSource, text: str, start: int, mask_topic: str | None) ->
 
 def _bag_items(source, path, mask_topic):
     with ExitStack() as stack:
-        masks, instruments = _companions(path, mask_topic)
+        masks, instruments = _companions(path, mask_topic, source.topic)
         masks = masks and stack.enter_context(StampedTopic(path, masks))
         instruments = instruments and stack.enter_context(StampedTopic(path, instruments))
         for stamp, frame in source.stamped():
@@ -84,12 +84,12 @@ def _bag_items(source, path, mask_topic):
                        found[0] if found else None)
 
 
-def _companions(path, mask_topic):
-    """Return the topics of masks and instruments, None where there are none."""
+def _companions(path, mask_topic, images):
+    """Return the images' topics of masks and instruments, None where there are none."""
     if mask_topic:
         return mask_topic, None
     for endings in (_TRUTH, _FOUND):
-        found = [topic_ending(path, ending) for ending in endings]
+        found = [topic_ending(path, ending, near=images) for ending in endings]
         if any(found):
             return found
     return None, None

@@ -15,6 +15,7 @@
 """`evaluate`: score models, or masks made before, on a recording, a data set or the simulator."""
 
 from contextlib import ExitStack
+import hashlib
 from pathlib import Path
 import time
 from typing import Annotated
@@ -43,9 +44,17 @@ def evaluate(
         '--recorded', help='Score the masks that the bag INPUT holds.')] = False,
     masks: Annotated[list[Path] | None, typer.Option(
         help='Score masks made before: a folder of `segment`, or a bag with masks.')] = None,
+    common: Annotated[bool, typer.Option(
+        '--common', help='Score only frames for which every contestant has a mask; models run on '
+        'these alone, as the station did that skipped the others.')] = False,
+    topic: Annotated[str, typer.Option(help='Images of a bag; by default found.')] = '',
+    mask_topic: Annotated[str, typer.Option(
+        metavar='TOPIC', help='Masks that --recorded scores; by default segmentation/mask of the '
+        "images' station.")] = '',
     runtime: output.RuntimeOption = 'auto',
     precision: Annotated[str, typer.Option(
-        help='auto (as the node, by a measurement), f32, bf16 or int8.')] = 'auto',
+        help='auto (of a bag: as its station had the model; else as the node, by a measurement), '
+        'f32, bf16 or int8.')] = 'auto',
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
     part: Annotated[str, typer.Option(help='Of a data set that has parts.')] = 'test',
     out: Annotated[Path | None, typer.Option(
@@ -72,9 +81,10 @@ def evaluate(
     from fedefm_ros.evaluation.summary import summary_of
 
     with ExitStack() as stack:
-        cases = open_cases(source, against, frames, part)
+        cases = open_cases(source, against, frames, part, topic)
         stack.callback(cases.close)
-        contestants = _contestants(source, cases, model, recorded, masks or [], runtime, precision)
+        contestants = _contestants(source, cases, model, recorded, mask_topic, masks or [],
+                                   runtime, precision)
         for each in contestants:
             stack.callback(each.close)
         folder = Folder(out, [each.name for each in contestants], cases.rate, video) \
@@ -86,7 +96,8 @@ def evaluate(
                 nonlocal count
                 count += 1
                 advance(count, '')
-            outcome = run(cases.frames, contestants, [*(folder.watchers if folder else ()), show])
+            outcome = run(cases.frames, contestants,
+                          [*(folder.watchers if folder else ()), show], common)
     if not outcome.frames:
         raise FedefmError(f'{source}: holds no frame')
     if against and not outcome.scored:
@@ -106,15 +117,14 @@ def evaluate(
     output.write_json(figures, json_file)
 
 
-def _contestants(source, cases, models, recorded, masks, runtime, precision):
+def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, precision):
     from fedefm_ros.evaluation.contestants import BagContestant
-    from fedefm_ros.evaluation.contestants import EngineContestant
     from fedefm_ros.evaluation.contestants import FolderContestant
     from fedefm_ros.imaging.bag_files import is_bag
     if not models and not recorded and not masks:
         models = [_MODEL]
-    found = [EngineContestant(name, runtime, precision) for name in models or ()]
-    bags = [(Path(source), 'recorded')] if recorded else []
+    found = [_model(name, cases, runtime, precision) for name in models or ()]
+    bags = [(Path(source), 'recorded', mask_topic)] if recorded else []
     if recorded and cases.bag is None:
         raise FedefmError(f'{source} is no bag: --recorded scores the masks in a bag')
     for path in masks:
@@ -122,14 +132,14 @@ def _contestants(source, cases, models, recorded, masks, runtime, precision):
             raise FedefmError(f'{path}: no such file or folder; --masks takes a folder of '
                               '`segment` or a bag')
         if is_bag(path):
-            bags.append((path, path.stem))
+            bags.append((path, path.stem, ''))
         else:
             found.append(FolderContestant(path))
-    for path, name in bags:
+    for path, name, of_masks in bags:
         if cases.bag is None:
             raise FedefmError(f'{path}: masks in a bag belong to images by their stamps, and '
                               f'{source} is no bag')
-        found.append(BagContestant(path, Path(source), cases.bag.topic, name))
+        found.append(BagContestant(path, Path(source), cases.bag.topic, name, of_masks))
     for number, each in enumerate(found):
         same = sum(other.name == each.name for other in found[:number])
         if same:
@@ -137,8 +147,36 @@ def _contestants(source, cases, models, recorded, masks, runtime, precision):
     return found
 
 
+def _model(name, cases, runtime, precision):
+    """Return a model on what was asked for, else on what the station of a bag had it on."""
+    from fedefm_ros.evaluation.contestants import EngineContestant
+    from fedefm_ros.imaging.bag_topics import recorded_engine
+    from fedefm_ros.segmentation.engine import model_path
+    if (runtime, precision) == ('auto', 'auto') and cases.bag is not None:
+        theirs = recorded_engine(cases.bag.path, _model_id(model_path(name)), cases.bag.topic)
+        if theirs:
+            try:
+                made = EngineContestant(name, *theirs)
+                output.say(f'{name} runs as the station had it: {" ".join(theirs)}')
+                return made
+            except FedefmError as error:
+                output.say(f'the station had {name} on {" ".join(theirs)}, which cannot be had '
+                           f'here ({error}); masks may differ in a few pixels')
+    return EngineContestant(name, runtime, precision)
+
+
+def _model_id(path):
+    """Return what diagnostics call a model file: the beginning of its SHA-256."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise FedefmError(f'{path} cannot be read: {error.strerror}') from error
+
+
 def _facts(source, cases, outcome):
-    notes = []
+    notes = [f'{each.name}: {each.facts["refused"]} frames were refused, lately because '
+             f'{each.facts["last_refusal"]}' for each in outcome.records
+             if each.facts.get('refused')]
     if outcome.derived_truth:
         notes.append(f'The truth of {outcome.derived_truth} frames is masks only: their '
                      'centrelines and tips were taken from the masks as the engine does it.')

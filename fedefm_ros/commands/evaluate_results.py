@@ -104,6 +104,8 @@ def print_tables(facts: dict, summary) -> None:
         for each in summary.contestants:
             row += [_at(each, measure.key), _interval(each['ci95'][measure.key])]
         rows.append(row)
+    rows.append(_row('frames answered', summary, lambda each: each['frames_answered']))
+    rows.append(_row('frames without an answer', summary, lambda each: each['frames_missing']))
     rows.append(_row('frames a second', summary, lambda each: each['fps']))
     for key, title in (('latency_ms', 'latency as recorded'),
                        ('jitter_ms', 'change of latency between frames')):

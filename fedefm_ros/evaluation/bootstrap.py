@@ -75,14 +75,19 @@ def units_of(sequences: np.ndarray, times: np.ndarray) -> Units:
 
 
 def resample(tables: Sequence[FrameTable], measures: Sequence[Measure], units: Units, *,
-             resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+             resamples: int = RESAMPLES, seed: int = SEED,
+             rows: Sequence[np.ndarray] | None = None) -> np.ndarray:
     """
     Return (tables, measures, resamples) values; each resample draws the same units of all tables.
 
     The tables hold the same frames in the same order.
+
+    :param rows: of each measure (frames,) bool, those that count; all where None.
     """
     rng = np.random.default_rng(seed)
-    functions = [[_by_unit(table, measure, units) for measure in measures] for table in tables]
+    rows = rows or [np.ones(len(units.of_frame), bool)] * len(measures)
+    functions = [[_by_unit(table, measure, units, chosen)
+                  for measure, chosen in zip(measures, rows)] for table in tables]
     out = np.full((len(tables), len(measures), resamples), np.nan)
     if units.count:
         for draw in range(resamples):
@@ -120,12 +125,12 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, float 
                                                          / (len(difference) + 1)))}
 
 
-def _by_unit(table, measure, units):
-    """Return a function from unit weights to the measure's value."""
+def _by_unit(table, measure, units, chosen):
+    """Return a function from unit weights to the measure's value over the chosen frames."""
     if measure.median:
         of_frames = weighted(table, measure)
-        return lambda weights: of_frames(weights[units.of_frame])
-    part, whole = (np.bincount(units.of_frame, side, minlength=units.count)
+        return lambda weights: of_frames(weights[units.of_frame] * chosen)
+    part, whole = (np.bincount(units.of_frame, side * chosen, minlength=units.count)
                    for side in part_and_whole(table, measure))
 
     def ratio(weights):

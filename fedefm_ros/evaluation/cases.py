@@ -26,6 +26,7 @@ from fedefm_ros.evaluation.truth import bag_truth
 from fedefm_ros.evaluation.truth import open_truth
 from fedefm_ros.evaluation.truth import Truth
 from fedefm_ros.imaging.bag import BagSource
+from fedefm_ros.imaging.bag_files import is_bag
 from fedefm_ros.imaging.bag_topics import pixel_spacing_mm
 from fedefm_ros.imaging.folder import ImageSource
 from fedefm_ros.imaging.folder import visible_files
@@ -90,7 +91,7 @@ class Cases:
 
 
 def open_cases(source: str, against: Path | None = None, simulated: int = 200,
-               part: str = 'test') -> Cases:
+               part: str = 'test', topic: str = '') -> Cases:
     """
     Open an INPUT with its truth.
 
@@ -98,12 +99,15 @@ def open_cases(source: str, against: Path | None = None, simulated: int = 200,
     :param against: ground truth beside it.
     :param simulated: how many frames of the simulator.
     :param part: of a data set that has parts.
+    :param topic: of the images in a bag; by default found.
     :raises FedefmError: nothing there, damaged, or a layout that is not known.
     """
+    path = Path(source).expanduser()
+    if topic and not is_bag(path):
+        raise FedefmError(f'{source} is no bag, so it has no topic {topic}')
     if source == 'simulator' or source.startswith('simulator:'):
         kind = find(source.partition(':')[2] or 'human')
         return Cases(simulated_cases(kind, simulated), simulated, truth='what was simulated')
-    path = Path(source).expanduser()
     if against is None:
         # Guide3D's own file knows more than the masks that are drawn from it.
         against = next((path / name for name in ('raw.json', 'b_spline.json')
@@ -112,13 +116,14 @@ def open_cases(source: str, against: Path | None = None, simulated: int = 200,
         data_set = _data_set(path, part)
         if data_set is not None:
             return data_set
-    truth = open_truth(against) if against else None
-    if truth and truth.names and path.is_dir():
+    bag = BagSource(path, topic or None) if is_bag(path) else None
+    near = bag.topic if bag else ''
+    truth = open_truth(against, near) if against else None
+    if truth and truth.names and path.is_dir() and bag is None:
         return Cases(_named(path, truth), len(truth.names), truth=truth.description)
-    opened = open_source(source)
-    bag = opened if isinstance(opened, BagSource) else None
+    opened = bag or open_source(source)
     if bag and truth is None:
-        truth = bag_truth(path)
+        truth = bag_truth(path, near)
 
     def close():
         opened.close()
@@ -156,7 +161,7 @@ def _sequence(opened, path: Path, truth: Truth | None) -> Iterator[Case]:
     spacing = opened.carm.patient_spacing_mm
     stamped = ((None, frame) for frame in opened)
     if isinstance(opened, BagSource):
-        spacing, stamped = pixel_spacing_mm(path), opened.stamped()
+        spacing, stamped = pixel_spacing_mm(path, opened.topic), opened.stamped()
     for stamp, frame in stamped:
         name = names[frame.index] if names else ''
         case = Case(f'{name or f"{opened.name}#{frame.index}"}', frame.image, None, None,

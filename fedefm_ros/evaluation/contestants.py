@@ -58,6 +58,8 @@ class Contestant(Protocol):
     name: str
     facts: dict
     """For the report: model, runtime, ..."""
+    is_model: bool
+    """It works on the frame now."""
 
     def answer(self, case: Case) -> Answer | None:
         """Return what it makes of a frame, None where it has nothing."""
@@ -71,6 +73,8 @@ class Contestant(Protocol):
 class EngineContestant:
     """A model on the engine that the node runs, with what the node remembers of the last frame."""
 
+    is_model = True
+
     def __init__(self, model: str, runtime: str, precision: str = 'auto'):
         """Load the model."""
         self._engine = SegmentationEngine.open(model, runtime=runtime, precision=precision)
@@ -81,12 +85,18 @@ class EngineContestant:
         self._last: Case | None = None
         self._previous: tuple[Instrument, ...] = ()
 
-    def answer(self, case: Case) -> Answer:
-        """Segment a frame."""
-        last, self._last = self._last, case
-        follows = last is not None and follows_on(last, case) and case.time - last.time < _MEMORY
+    def answer(self, case: Case) -> Answer | None:
+        """Segment a frame; None where the node would refuse it, too."""
         start = time.perf_counter()
-        raw = self._engine.infer(case.image)
+        try:
+            raw = self._engine.infer(case.image)
+        except FedefmError as error:
+            self.facts['refused'] = self.facts.get('refused', 0) + 1
+            self.facts['last_refusal'] = str(error)
+            return None
+        last, self._last = self._last, case
+        follows = last is not None and not case.alone and last.sequence == case.sequence \
+            and 0.0 < case.time - last.time < _MEMORY
         self._previous = self._engine.instruments(
             raw, case.spacing_mm, previous=self._previous if follows else ())
         return Answer(raw.mask, self._previous, time.perf_counter() - start)
@@ -98,16 +108,21 @@ class EngineContestant:
 class BagContestant:
     """The masks that a station published, matched by stamp."""
 
-    def __init__(self, path: Path, images: Path, image_topic: str, name: str):
+    is_model = False
+
+    def __init__(self, path: Path, images: Path, image_topic: str, name: str,
+                 mask_topic: str = ''):
         """
         Open the bag.
 
         :param images: the bag with the images.
+        :param mask_topic: the masks' whole name; by default found.
         """
-        mask = topic_ending(path, 'segmentation/mask', 'mask')
+        mask = mask_topic or topic_ending(path, 'segmentation/mask', 'mask', near=image_topic)
         if mask is None or mask.endswith('ground_truth/mask'):
-            raise FedefmError(f'{path}: has no topic segmentation/mask')
-        instruments = topic_ending(path, 'segmentation/instruments')
+            raise FedefmError(f'{path}: has no topic segmentation/mask; name another with '
+                              '--mask-topic')
+        instruments = topic_ending(path, f'{mask.rpartition("/")[0].strip("/")}/instruments')
         self.name = name
         self.facts = {'masks': f'{path} {mask}'}
         self._masks = StampedTopic(path, mask)
@@ -136,6 +151,8 @@ class BagContestant:
 
 class FolderContestant:
     """What `./run segment` left in a folder, or any masks named as the frames are."""
+
+    is_model = False
 
     def __init__(self, folder: Path):
         """Find the masks."""

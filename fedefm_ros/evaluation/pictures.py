@@ -14,7 +14,6 @@
 
 """Pictures of an evaluation: the worst frames, and a video of all of them."""
 
-import heapq
 import math
 from pathlib import Path
 
@@ -51,7 +50,7 @@ class Gallery:
 
     What is worst: the lowest Dice of any instrument, where only centrelines are known their F1
     within 3 px, and without truth the smallest overlap with the frame before. False instruments
-    make a frame worse, too.
+    make a frame worse, too. Neighbours are much alike: of one second only the worst is kept.
     """
 
     def __init__(self, contestant: int, count: int = 6):
@@ -62,7 +61,7 @@ class Gallery:
         """
         self._contestant = contestant
         self._count = count
-        self._worst: list[tuple[float, int, str, bytes]] = []
+        self._worst: dict[tuple, tuple[float, int, str, bytes]] = {}
         self._seen = 0
         self._tiles: list[np.ndarray] = []
         self._stride = 1
@@ -71,12 +70,8 @@ class Gallery:
         """Look at a frame; draws it only if it is kept."""
         answer, row = shown[self._contestant]
         badness = _badness(row)
-        if not math.isnan(badness) and (len(self._worst) < self._count
-                                        or badness > self._worst[0][0]):
-            picture = _fit(overlay(case, answer), _SIDE)
-            entry = (badness, -self._seen, _caption(case, row), _jpeg(picture))
-            (heapq.heappush if len(self._worst) < self._count else heapq.heappushpop)(
-                self._worst, entry)
+        if not math.isnan(badness):
+            self._consider(badness, case, answer, row)
         if self._seen % self._stride == 0:
             self._tiles.append(_fit(overlay(case, answer, case.name), _SIDE))
             if len(self._tiles) == 2 * _EVEN_TILES:
@@ -87,7 +82,24 @@ class Gallery:
     @property
     def worst(self) -> list[tuple[str, bytes]]:
         """Return captions and JPEG files, the worst first."""
-        return [(caption, data) for _, _, caption, data in sorted(self._worst, reverse=True)]
+        return [(caption, data) for _, _, caption, data in sorted(
+            self._worst.values(), reverse=True)]
+
+    def _consider(self, badness, case, answer, row):
+        """Keep a frame that is worse than what it would replace: that of its second, or any."""
+        second = (case.sequence, self._seen if case.alone else int(case.time))
+        rival = second
+        if second not in self._worst:
+            if len(self._worst) < self._count:
+                rival = None
+            else:
+                rival = min(self._worst, key=lambda kept: self._worst[kept])
+        if rival is not None:
+            if badness <= self._worst[rival][0]:
+                return
+            del self._worst[rival]
+        self._worst[second] = (badness, -self._seen, _caption(case, row),
+                               _jpeg(_fit(overlay(case, answer), _SIDE)))
 
     def sheet(self) -> np.ndarray | None:
         """Return a contact sheet of frames spread over all, RGB; None of no frames."""
@@ -164,7 +176,8 @@ def _caption(case, row):
                       ('temporal_iou', 'overlap with frame before')):
         value = row.get(key, float('nan'))
         if not math.isnan(value):
-            parts.append(f'{text} {value:.2g}' if math.isfinite(value) else 'tip missed')
+            parts.append(f'{text} {value:.2f}'.rstrip('0').rstrip('.') if math.isfinite(value)
+                         else 'tip missed')
     return ', '.join(parts)
 
 

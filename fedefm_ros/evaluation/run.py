@@ -87,14 +87,19 @@ class Outcome:
 
 
 def run(cases: Iterable[Case], contestants: Sequence[Contestant],
-        watchers: Sequence[Watcher] = ()) -> Outcome:
-    """Score all contestants on all frames."""
+        watchers: Sequence[Watcher] = (), common: bool = False) -> Outcome:
+    """
+    Score all contestants on all frames.
+
+    :param common: only on those for which each has something; models are not even shown the
+        others, as a station was not that skipped them.
+    """
     outcome = Outcome([Record(each.name, each.facts) for each in contestants])
     steadiness = [Steadiness() for _ in (*contestants, 'truth')]
     numbers: dict[str, int] = {}
     last = None
     started = time.perf_counter()
-    for case, answers in ahead(_answered(cases, contestants), _AHEAD):
+    for case, answers in ahead(_answered(cases, contestants, common), _AHEAD):
         if last is None or not follows_on(last, case):
             for each in steadiness:
                 each.reset()
@@ -121,9 +126,17 @@ def run(cases: Iterable[Case], contestants: Sequence[Contestant],
     return outcome
 
 
-def _answered(cases, contestants):
+def _answered(cases, contestants, common):
+    # Models last: they are asked only where all the others have something.
+    order = sorted(range(len(contestants)), key=lambda i: contestants[i].is_model)
     for case in cases:
-        yield case, [each.answer(case) for each in contestants]
+        answers = [None] * len(contestants)
+        for number in order:
+            answers[number] = contestants[number].answer(case)
+            if common and answers[number] is None:
+                answers = [None] * len(contestants)
+                break
+        yield case, answers
 
 
 def _record(record: Record, answer: Answer | None, case: Case, steady: Steadiness) -> dict:

@@ -51,7 +51,7 @@ def summary_of(outcome: Outcome, resamples: int = bootstrap.RESAMPLES,
     samples = bootstrap.resample(tables, used, units, resamples=resamples, seed=seed)
     contestants = [_of_record(outcome, record, used, sequence_of, sampled)
                    for record, sampled in zip(outcome.records, samples)]
-    comparisons = [_comparison(outcome, other, used, samples)
+    comparisons = [_comparison(outcome, other, used, samples, units, resamples, seed)
                    for other in range(1, len(outcome.records))]
     truth = [m for m in measures.CONSISTENCY if m.in_table(outcome.truth_table)]
     return Summary(contestants, comparisons, used, units,
@@ -92,11 +92,20 @@ def _of_sequences(outcome, record, used, sequence_of):
     return found
 
 
-def _comparison(outcome, other, used, samples):
+def _comparison(outcome, other, used, samples, units, resamples, seed):
+    """Return the differences on the frames that both have answered."""
     first, second = outcome.records[0], outcome.records[other]
-    both = first.table.rows - max(first.missing, second.missing)
+    samples = samples[[0, other]]
+    both = _answered(first) & _answered(second)
+    # What looks back needs the two frames before it, too.
+    in_a_row = both & np.roll(both, 1) & np.roll(both, 2)
+    rows = [in_a_row if measure.key.startswith('temporal.') else both for measure in used]
+    if not both.all():
+        samples = bootstrap.resample([first.table, second.table], used, units,
+                                     resamples=resamples, seed=seed, rows=rows)
     found = []
-    values = [measures.values(record.table, used) for record in (first, second)]
+    values = [{measure.key: measures.values(record.table, [measure], chosen)[measure.key]
+               for measure, chosen in zip(used, rows)} for record in (first, second)]
     for number, measure in enumerate(used):
         a, b = (of_one[measure.key] for of_one in values)
         with np.errstate(invalid='ignore'):
@@ -106,9 +115,13 @@ def _comparison(outcome, other, used, samples):
             better = second.name if (difference > 0) == measure.higher_is_better else first.name
         found.append({'key': measure.key, 'title': measure.title, 'first': a, 'second': b,
                       'difference': difference, 'better': better,
-                      **bootstrap.paired_difference(samples[0, number], samples[other, number])})
+                      **bootstrap.paired_difference(samples[0, number], samples[1, number])})
     return {'first': first.name, 'second': second.name, 'identical_masks': second.identical,
-            'frames': both, 'measures': found}
+            'frames': int(both.sum()), 'measures': found}
+
+
+def _answered(record):
+    return record.table.column('missing') == 0.0
 
 
 def _durations(values):

@@ -152,17 +152,22 @@ class BagTruth:
                 topic.close()
 
 
-def bag_truth(path: Path) -> BagTruth | None:
-    """Return the truth in a bag, None where it has no such topics."""
-    mask = topic_ending(path, 'ground_truth/mask')
-    instruments = topic_ending(path, 'ground_truth/instruments')
+def bag_truth(path: Path, near: str = '') -> BagTruth | None:
+    """
+    Return the truth in a bag, None where it has no such topics.
+
+    :param near: of several stations, that of this topic.
+    """
+    mask = topic_ending(path, 'ground_truth/mask', near=near)
+    instruments = topic_ending(path, 'ground_truth/instruments', near=near)
     return BagTruth(path, mask, instruments) if mask or instruments else None
 
 
-def open_truth(path: Path) -> Truth:
+def open_truth(path: Path, near: str = '') -> Truth:
     """
     Open what ``--against`` names.
 
+    :param near: of several stations in a bag, that of this topic.
     :raises FedefmError: it is nothing of the kind; the text names it and says why.
     """
     if not path.exists():
@@ -172,7 +177,7 @@ def open_truth(path: Path) -> Truth:
         if path.is_file():
             return FileTruth(path)
         return MaskFolderTruth(path / 'masks' if (path / 'masks').is_dir() else path)
-    found = bag_truth(path)
+    found = bag_truth(path, near)
     if found is None:
         raise FedefmError(f'{path}: this bag has neither ground_truth/mask nor '
                           'ground_truth/instruments')

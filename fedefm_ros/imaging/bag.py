@@ -76,10 +76,10 @@ class BagSource(ClosingSource):
         :param topic: read this one.
         :raises FedefmError: not a bag, damaged, or no images in it.
         """
-        self._path = Path(path)
-        self.name = self._path.name
+        self.path = Path(path)
+        self.name = self.path.name
         self.carm = CArm()
-        with open_bag(self._path) as reader:
+        with open_bag(self.path) as reader:
             self.topic = choose_topic(reader, topic)
             self.losses = tuple(reader.losses)
             """What of the bag is lost, for people."""
@@ -101,7 +101,7 @@ class BagSource(ClosingSource):
 
     def stamped(self) -> Iterator[tuple[int, Frame]]:
         """Yield (stamp in nanoseconds, frame)."""
-        with open_bag(self._path) as reader:
+        with open_bag(self.path) as reader:
             start = None
             for index, each in enumerate(stamped_images(reader, self.topic)):
                 start = each.stamp if start is None else start

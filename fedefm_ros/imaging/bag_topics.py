@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ import numpy as np
 
 #: Messages that are kept because their stamp was not asked for yet.
 WINDOW = 64
+#: Messages of diagnostics to look at for what a station runs: it says so each second.
+_DIAGNOSTICS = 100
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,10 @@ class StampedTopic(ClosingSource):
         self._path = path
         self._stack = ExitStack()
         self._reader = self._stack.enter_context(open_bag(path))
+        if topic not in self._reader.topics:
+            self.close()
+            raise FedefmError(f'{path}: no topic {topic} in this bag; it has '
+                              f'{", ".join(sorted(self._reader.topics))}')
         self._messages = iter(self._reader.messages([topic]))
         self._waiting: OrderedDict[int, Stamped] = OrderedDict()
 
@@ -112,22 +119,52 @@ class StampedTopic(ClosingSource):
                       if len(entry.centerline_px) >= 2), float(found.message.processing_time))
 
 
-def topic_ending(path: Path, *endings: str) -> str | None:
-    """Return the first topic of a bag with one of these endings, or None."""
+def topic_ending(path: Path, *endings: str, near: str = '') -> str | None:
+    """
+    Return the first topic of a bag with one of these endings, or None.
+
+    :param near: of several with the same ending, one of the same station as this topic.
+    """
     with open_bag(path) as reader:
-        return next((name for ending in endings for name in sorted(reader.topics)
+        return next((name for ending in endings for name in _nearest(reader.topics, near)
                      if f'/{name}'.endswith(f'/{ending}')), None)
 
 
-def pixel_spacing_mm(path: Path) -> tuple[float, float] | None:
+def _nearest(names, near):
+    """Return names sorted by how much of their beginning they share with another."""
+    return sorted(names, key=lambda name: (
+        -len(os.path.commonprefix([name.split('/'), near.split('/')])), name))
+
+
+def recorded_engine(path: Path, model_id: str, near: str = '') -> tuple[str, str] | None:
+    """
+    Return the runtime and precision that a recorded station had a model on, or None.
+
+    :param near: of several stations, that of this topic.
+    """
+    with open_bag(path) as reader:
+        topics = [name for name, info in reader.topics.items()
+                  if info.topic.msgtype == 'diagnostic_msgs/msg/DiagnosticArray']
+        found = {}
+        for stored in islice(reader.messages(topics), _DIAGNOSTICS) if topics else ():
+            for status in reader.decode(stored).status:
+                values = {pair.key: pair.value for pair in status.values}
+                if values.get('model_id') == model_id and {'runtime', 'precision'} <= set(values):
+                    found['/' + status.name] = values['runtime'], values['precision']
+    return found[_nearest(found, near)[0]] if found else None
+
+
+def pixel_spacing_mm(path: Path, near: str = '') -> tuple[float, float] | None:
     """
     Return the pixel pitch at the patient (row, column), None where the bag does not tell.
 
     What a station's instruments were measured with; a camera_info alone does not tell it.
+
+    :param near: of several stations, that of this topic.
     """
     with open_bag(path) as reader:
-        for name, info in sorted(reader.topics.items()):
-            if info.topic.msgtype != INSTRUMENTS:
+        for name in _nearest(reader.topics, near):
+            if reader.topics[name].topic.msgtype != INSTRUMENTS:
                 continue
             for stored in islice(reader.messages([name]), 1):
                 message = reader.decode(stored)

@@ -31,7 +31,7 @@ SIDE = 128
 class Knowing:
     """Gives the truth as its answer, but for every tenth frame, where it has none."""
 
-    name, facts = 'knowing', {}
+    name, facts, is_model = 'knowing', {}, False
 
     def answer(self, case):
         return Answer(case.mask, case.instruments) if case.index % 10 else None
