@@ -24,6 +24,7 @@ import subprocess
 import sys
 import threading
 
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.bag import BagSource
 from fedefm_ros.imaging.bag_reader import open_bag
 from fedefm_ros.imaging.messages import fill_image
@@ -79,6 +80,15 @@ def start(running, tmp_path):
             process.wait()
 
 
+def topics_in(path):
+    """Return the topics of which a bag that is being written holds messages already."""
+    try:
+        with open_bag(path) as reader:
+            return {name for name in reader.topics if next(reader.messages([name]), None)}
+    except FedefmError:  # not one whole chunk yet
+        return set()
+
+
 def recorded_bytes(path):
     """Return how much a bag that is being written holds."""
     return sum(file.stat().st_size for file in path.glob('bag_*')
@@ -99,17 +109,20 @@ def topic(running, name):
 
 def test_ctrl_c_ends_with_a_bag_that_the_official_readers_open(running, start, tmp_path):
     process = start()
-    wait_until(lambda: recorded_bytes(tmp_path / 'bag') > 600_000, 'some recording')
+    bag = tmp_path / 'bag'
+    wanted = {topic(running, name) for name in (
+        IMAGE, MASK, 'fluoroscopy/camera_info', 'segmentation/instruments',
+        'segmentation/centerline', 'segmentation/label_info', 'procedure_active')}
+    wanted.add('/diagnostics')
+    wait_until(lambda: recorded_bytes(bag) > 600_000, 'some recording')
+    wait_until(lambda: wanted <= topics_in(bag), 'a message of each topic')
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 0, words(tmp_path)
     figures = told(tmp_path)
     assert figures['dropped'] == 0
-    bag = tmp_path / 'bag'
     counts = {name: each['messages'] for name, each in figures['topics'].items()
               if each['messages']}
-    assert {topic(running, name) for name in (
-        IMAGE, MASK, 'fluoroscopy/camera_info', 'segmentation/instruments',
-        'segmentation/label_info', 'procedure_active')} | {'/diagnostics'} <= set(counts)
+    assert wanted <= set(counts)
     # rosbags, through metadata.yaml
     with AnyReader([bag]) as reader:
         assert {c.topic: c.msgcount for c in reader.connections} == counts
@@ -150,7 +163,9 @@ def test_every_recorded_mask_belongs_to_a_recorded_image(running, start, tmp_pat
     # Topics are discovered one after the other, and the end may cut a pair in two.
     middle = [stamp for stamp in stamps[MASK] if stamp >= stamps[IMAGE][0]][2:-2]
     assert len(middle) > 10
-    assert set(middle) <= set(stamps[IMAGE])
+    # Images are best effort: what the transport says it lost on the way here may be missing.
+    lost = told(tmp_path)['topics'][topic(running, IMAGE)]['lost']
+    assert len(set(middle) - set(stamps[IMAGE])) <= lost
     assert stamps[IMAGE] == sorted(set(stamps[IMAGE]))
 
 
@@ -230,9 +245,11 @@ def rows_of(connection):
 
 
 def test_a_bag_is_split_by_size_and_by_time(running, start, tmp_path):
-    process = start('--split-size', 0.5, '--seconds', 6, '--split-seconds', 2)
-    assert process.wait(PATIENCE) == 0, words(tmp_path)
+    process = start('--split-size', 0.5, '--split-seconds', 2)
     bag = tmp_path / 'bag'
+    wait_until(lambda: (bag / 'bag_3.mcap').exists(), 'three files')
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0, words(tmp_path)
     info = yaml.safe_load((bag / 'metadata.yaml').read_text())['rosbag2_bagfile_information']
     files = info['relative_file_paths']
     assert len(files) >= 3
@@ -294,10 +311,12 @@ def test_compressed_images_are_recorded_without_loss(running, start, tmp_path, s
 
 
 def test_topics_are_chosen_by_name_or_expression(running, start, tmp_path):
-    process = start('--topics', '/.*/(segmentation/mask|camera_info)', '--seconds', 4)
+    process = start('--topics', '/.*/(segmentation/mask|camera_info)')
+    wanted = {topic(running, MASK), topic(running, 'fluoroscopy/camera_info')}
+    wait_until(lambda: wanted <= topics_in(tmp_path / 'bag'), 'both topics')
+    process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 0, words(tmp_path)
-    assert set(told(tmp_path)['topics']) == {
-        topic(running, MASK), topic(running, 'fluoroscopy/camera_info')}
+    assert set(told(tmp_path)['topics']) == wanted
 
 
 def test_silence_is_told(start, tmp_path):
