@@ -271,3 +271,40 @@ def test_a_clipped_station_learns_its_neighbours_kinds_beside_an_attacker(bench,
     assert ring(bench, own, None, clipped=True) > 0.95
     assert ring(bench, own, name, clipped=True) > 0.9
     assert ring(bench, own, name, clipped=False) < 0.8
+
+
+# Attackers who know what all honest stations send, as in ByzFL (byzfl.attacks, version 0.0.11).
+
+
+def inner_product(updates, tau=2.0):
+    """Return -tau times the mean: InnerProductManipulation; SignFlipping is tau = 1."""
+    return {key: -tau * torch.stack([one[key] for one in updates]).mean(0) for key in updates[0]}
+
+
+def a_little_is_enough(updates, tau=1.5):
+    """Return the mean and tau standard deviations: ALittleIsEnough, hard to tell from honest."""
+    stacked = {key: torch.stack([one[key] for one in updates]) for key in updates[0]}
+    return {key: value.mean(0) + tau * value.var(0, unbiased=True).sqrt()
+            for key, value in stacked.items()}
+
+
+@pytest.mark.parametrize('strength', [1.0, 50.0])
+@pytest.mark.parametrize('made', [inner_product, a_little_is_enough])
+def test_who_knows_all_honest_models_does_no_harm_in_an_exchange_that_is_clipped(
+        bench, own, made, strength):
+    before = local(bench, own, batches(ALL, 10, 1))
+    mine = local(bench, before, batches(OWN, 10, 2))
+    honest = local(bench, before, batches(FOREIGN, 10, 3))
+    updates = [{key: state[key] - value for key, value in before.items()}
+               for state in (mine, honest)]
+    theirs = {key: before[key] + strength * value for key, value in made(updates).items()}
+    radius = default_radius(before, mine)
+    got = [mine, clip_difference(mine, honest, radius), clip_difference(mine, theirs, radius)]
+    safe = average(got, [1 / 3] * 3)
+    plain = average([mine, honest, theirs], [1 / 3] * 3)
+    assert accuracy(bench, safe, OWN) >= accuracy(bench, mine, OWN) - 0.05
+    # What it gets by the attacker is as bounded as by an honest neighbour.
+    assert distance(average([mine, got[1]], [0.5, 0.5]), mine) <= radius / 2 + 1e-4
+    assert distance(safe, mine) <= 2 * radius / 3 + 1e-4
+    if strength > 1:
+        assert distance(plain, mine) > 3 * distance(safe, mine)
