@@ -15,8 +15,8 @@
 """
 When to stop: what a controller must not drive on, and how it is told to go on.
 
-Every fault zeroes the drive at once. One that lasts, and a force over its limit at once, becomes
-a stop: it stays until somebody says ``resume``.
+Every fault zeroes the drive at once and is a stop: it stays until somebody says ``resume``. With
+``patience``, a short fault is only a hold; a force over its limit stops at once all the same.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,9 @@ class GuardParameters:
     """Farther than this from where the tip was a picture before, it is not the same tip."""
     force_limit: float = 0.5
     """Greatest contact force, N."""
-    patience: float = 0.5
-    """How long a fault may last before it becomes a stop."""
+    patience: float = 0.0
+    """How long a fault may last before it becomes a stop. 0: every fault is one at once, and
+    somebody has to say that it goes on; more lets the drive go on by itself after a short one."""
 
 
 class Guard:
@@ -156,7 +157,7 @@ class Guard:
             return
         if self._fault_since is None:
             self._fault_since = now if since is None else since
-        if now - self._fault_since > self.parameters.patience:
+        if now - self._fault_since >= self.parameters.patience:
             self.stop(fault)
 
 

@@ -315,9 +315,10 @@ NAVIGATION = (
     Parameter('max_jump_px', 60.0, 'Farther from one picture to the next is another tip.',
               ACTIVATE, 1.0, 1000.0),
     Parameter('force_limit', 0.5, 'Contact force in N that stops at once.', ACTIVATE, 0.01, 10.0),
-    Parameter('patience', 0.5,
+    Parameter('patience', 0.0,
               'Seconds that a fault may last before it becomes a stop; the drive is at zero from '
-              'its beginning on.', ACTIVATE, 0.0, 10.0),
+              'its beginning on. 0: every fault is a stop at once, until navigation/resume.',
+              ACTIVATE, 0.0, 10.0),
 )
 
 TABLES = {

@@ -40,8 +40,8 @@ def wire(tip=(100.0, 100.0), **fields):
 class Pictures:
     """Feeds a guard one result a period."""
 
-    def __init__(self):
-        self.guard = Guard(PARAMETERS)
+    def __init__(self, parameters=PARAMETERS):
+        self.guard = Guard(parameters)
         self.guard.resume()
         self.count = 0
 
@@ -113,6 +113,28 @@ def test_silence_zeroes_after_two_periods_and_stops_when_it_lasts(pictures):
     assert 'no result' in guard.fault and not guard.stopped
     assert not guard.tick(last + 4.0 * PERIOD)
     assert 'no result' in guard.stopped
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_by_default_every_fault_is_a_stop_until_somebody_says_to_go_on(fault):
+    pictures = Pictures(GuardParameters(frame_period=PERIOD, min_confidence=0.5, max_jump_px=40.0))
+    for _ in range(3):
+        assert pictures.see(pictures.moving()) is not None
+    begin, word = FAULTS[fault]
+    assert begin(pictures) is None and word in pictures.guard.stopped
+    # All is well again, and still it does not move.
+    for _ in range(5):
+        assert pictures.see(pictures.moving()) is None and not pictures.guard.tick(
+            pictures.count * PERIOD)
+    pictures.guard.resume()
+    assert pictures.see(pictures.moving()) is not None
+
+
+def test_by_default_silence_of_two_periods_is_a_stop():
+    pictures = Pictures(GuardParameters(frame_period=PERIOD))
+    pictures.see(pictures.moving())
+    assert pictures.guard.tick(2.9 * PERIOD)
+    assert not pictures.guard.tick(3.1 * PERIOD) and 'no result' in pictures.guard.stopped
 
 
 @pytest.mark.parametrize('force', [0.51, math.nan, math.inf])

@@ -100,7 +100,7 @@ def target_way(camera: RobotCamera, phantom: Phantom, target: str,
 def run_try(seed: int, target: str, eyes: Eyes = true_eyes, *, rate: float = 15.0,
             limit_seconds: float = 90.0, size: int = 512, resumes: int = 5,
             steering: SteeringParameters = SteeringParameters(),
-            guard: GuardParameters = GuardParameters(),
+            guard: GuardParameters = GuardParameters(patience=0.5),
             watch: Callable[[Frame, tuple[Instrument, ...], str], None] | None = None,
             ) -> TryResult:
     """
