@@ -134,6 +134,21 @@ def test_manifest_declares_what_the_interfaces_use():
     assert used == set(dependencies[1].split())
 
 
+@pytest.mark.parametrize('path', sorted(
+    path for folder in ('msg', 'srv') for path in (ROOT / folder).iterdir()),
+    ids=lambda path: path.name)
+def test_every_field_of_an_interface_says_what_it_is(path):
+    told = False
+    for line in path.read_text().splitlines():
+        if not line or line == '---':
+            told = False
+        elif line.startswith('#'):
+            told = True
+        elif '=' not in line.partition('#')[0]:  # constants have names that tell
+            # A comment stands above its fields, or beside one.
+            assert told or '#' in line, line
+
+
 def test_cmake_installs_everything():
     cmake = (ROOT / 'CMakeLists.txt').read_text()
     interfaces = {f'{folder}/{path.name}' for folder in ('msg', 'srv')

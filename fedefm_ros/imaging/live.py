@@ -16,6 +16,7 @@
 
 from collections.abc import Iterator
 import logging
+import os
 from pathlib import Path
 import threading
 import time
@@ -31,6 +32,8 @@ from fedefm_ros.imaging.stills import check_size, to_grey
 import numpy as np
 
 _log = logging.getLogger(__name__)
+# Losses are told here; FFmpeg would add a line for each attempt, on stderr.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds before the first attempt to reconnect, and at most; doubled after each one."""

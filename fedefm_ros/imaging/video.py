@@ -15,6 +15,7 @@
 """Video files through OpenCV."""
 
 from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,10 @@ from fedefm_ros.imaging.carm import CArm
 from fedefm_ros.imaging.frame import Frame
 from fedefm_ros.imaging.source import ClosingSource, DEFAULT_RATE, usable_rate
 from fedefm_ros.imaging.stills import check_size, to_grey
+
+# A video that cannot be read is one FedefmError here; FFmpeg would add a line for each damaged
+# block, on stderr.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 # (offset, bytes): AVI, MP4 and MOV, Matroska and WebM, MPEG-PS, MPEG-1/2, WMV, FLV, Ogg
 _MAGIC = ((8, b'AVI '), (4, b'ftyp'), (4, b'moov'), (0, b'\x1aE\xdf\xa3'), (0, b'\0\0\1\xba'),

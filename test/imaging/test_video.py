@@ -12,6 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+import os
+import subprocess
+import sys
 import wave
 
 import cv2
@@ -68,6 +71,22 @@ def test_the_annotated_animal_clip_is_read(shared_data):
     assert (source.rate, source.frame_count) == (10.0, 78)
     shapes = [frame.image.shape for frame in source]
     assert shapes == [(1080, 1594)] * 78
+
+
+def test_a_damaged_video_makes_no_noise_beside_our_error(write_video):
+    path = write_video('a.mp4', 'mp4v', count=30)
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    data[600:-1500:7] = 0x55
+    path.write_bytes(data.tobytes())
+    code = ('import sys\nfrom fedefm_ros.imaging.video import VideoSource\n'
+            'from fedefm_ros.errors import FedefmError\n'
+            'try: list(VideoSource(sys.argv[1]))\n'
+            'except FedefmError: pass')
+    loud, quiet = (subprocess.run([sys.executable, '-c', code, path], capture_output=True,
+                                  text=True, env=os.environ | level)
+                   for level in ({'OPENCV_FFMPEG_LOGLEVEL': '24'}, {}))
+    assert loud.stdout + loud.stderr, 'the damage went unnoticed: this test tells nothing'
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, '', '')
 
 
 @pytest.mark.parametrize('name, code', [('a.avi', 'MJPG'), ('a.mp4', 'mp4v'), ('a.mkv', 'MJPG')])
