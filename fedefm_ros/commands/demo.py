@@ -168,8 +168,13 @@ def _watch(processes, started, seconds, headless, record):
             recording(record, monitor, '/station'):
         clients = [LifecycleClient(monitor, f'/station/{process.name}', processes.check)
                    for process in station.PROCESSES]
-        for client in clients:
-            client.bring_to(ACTIVE)
+        for process, client in zip(station.PROCESSES, clients):
+            try:
+                client.bring_to(ACTIVE)
+            except FedefmError as error:
+                processes.check()
+                raise FedefmError(f'{process.name} did not start; its log ends with:\n'
+                                  f'{processes.tail(process.name, 3)}') from error
         processes.wait_for(lambda: monitor.tally.latencies or _source_failure(monitor.tally),
                            _FIRST_MASK_PATIENCE, 'no mask arrived')
         if not monitor.tally.latencies:
