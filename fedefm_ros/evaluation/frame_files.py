@@ -26,7 +26,8 @@ from fedefm_ros.evaluation.temporal import Steadiness
 import numpy as np
 
 _EMPTY = np.zeros((1, 1), np.uint8)
-_COLUMNS = ('contestant', 'sequence', 'frame', 'index', 'time', 'missing', 'work_ms',
+_NAMES = ('contestant', 'sequence', 'frame')
+_COLUMNS = (*_NAMES, 'index', 'time', 'missing', 'work_ms',
             'latency_ms', 'tip_error_px', *mask_row(_EMPTY, _EMPTY), *line_row((), ()),
             *Steadiness().add(_EMPTY, ()))
 
@@ -62,20 +63,33 @@ class FrameFile:
             self._file.close()
         except OSError as error:
             raise FedefmError(f'{self.path} cannot be written: {error.strerror}') from error
-        try:
-            from pyarrow import csv as arrow_csv
-            from pyarrow import parquet
-        except ImportError:
-            return [self.path]
         path = self.path.with_suffix('.parquet')
-        parquet.write_table(arrow_csv.read_csv(self.path), path)
-        return [self.path, path]
+        try:
+            return [self.path, path] if _write_parquet(self.path, path) else [self.path]
+        except OSError as error:
+            raise FedefmError(f'{path} cannot be written: {error.strerror or error}') from error
 
     def _write(self, fields):
         try:
             self._writer.writerow(fields)
         except OSError as error:
             raise FedefmError(f'{self.path} cannot be written: {error.strerror}') from error
+
+
+def _write_parquet(source: Path, path: Path) -> bool:
+    """Write a CSV of frames as Parquet; return False where pyarrow is not there."""
+    try:
+        import pyarrow
+        from pyarrow import csv as arrow_csv
+        from pyarrow import parquet
+    except ImportError:
+        return False
+    # Named, not guessed: frames may be called 000012, and a column may be empty.
+    types = {name: pyarrow.string() if name in _NAMES else
+             pyarrow.int64() if name == 'index' else pyarrow.float64() for name in _COLUMNS}
+    parquet.write_table(arrow_csv.read_csv(
+        source, convert_options=arrow_csv.ConvertOptions(column_types=types)), path)
+    return True
 
 
 def write_tables(folder: Path, summary) -> list[Path]:

@@ -21,7 +21,6 @@ import re
 import cv2
 
 from fedefm_ros.cli import app
-from fedefm_ros.imaging.bag_types import typestore
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.runtimes.picture import line_picture
 
@@ -29,18 +28,17 @@ from linenet import save_line_model
 
 import numpy as np
 
+from pyarrow import parquet
+
 import pytest
 
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
+from session_bag import shifted
+from session_bag import SPACING_MM
+from session_bag import write_bag
 
 from typer.testing import CliRunner
 
 FRAMES = 6
-STEP = 66_000_000
-START = 5_000_000_000
-LATENCY = 20_000_000
-SPACING_MM = 0.2
 #: One precision: which is the fastest, and so taken by itself, differs from run to run.
 RUNTIME = ('--runtime', 'torch', '--precision', 'f32')
 
@@ -83,69 +81,6 @@ def refused(*arguments):
     done = CliRunner().invoke(app, ['evaluate', *map(str, arguments), *RUNTIME])
     assert done.exit_code == 1 and 'Traceback' not in done.output
     return ' '.join(done.output.split())
-
-
-def write_bag(path, images, answers, truth=None, skip=(), images_too=True):
-    """
-    Write a session with rosbags alone.
-
-    :param answers: (mask, instruments) of each image, recorded LATENCY later.
-    :param truth: the same of the ground truth.
-    :param skip: frames without an answer.
-    :param images_too: False leaves the images out.
-    """
-    store = typestore()
-    make = store.types
-
-    def header(index):
-        nanoseconds = START + index * STEP
-        return make['std_msgs/msg/Header'](
-            make['builtin_interfaces/msg/Time'](*divmod(nanoseconds, 10**9)), 'detector')
-
-    def image(index, pixels):
-        return make['sensor_msgs/msg/Image'](
-            header(index), *pixels.shape, 'mono8', 0, pixels.shape[1], pixels.reshape(-1))
-
-    def point(x, y):
-        return make['geometry_msgs/msg/Point32'](float(x), float(y), 0.0)
-
-    def instruments(index, entries):
-        return make['fedefm_ros/msg/InstrumentArray'](
-            header(index), 256, 256, SPACING_MM, SPACING_MM,
-            [make['fedefm_ros/msg/Instrument'](
-                entry.kind, entry.confidence, [point(*xy) for xy in entry.centerline],
-                point(*entry.tip), entry.heading, entry.tip_visible, entry.length_px,
-                float('nan')) for entry in entries], 'abc', 0.01)
-
-    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        topics = {}
-
-        def put(topic, message, time):
-            if topic not in topics:
-                topics[topic] = writer.add_connection(topic, message.__msgtype__,
-                                                      typestore=store)
-            writer.write(topics[topic], time,
-                         store.serialize_cdr(message, message.__msgtype__))
-
-        for index, pixels in enumerate(images):
-            now = START + index * STEP
-            if images_too:
-                put('/or1/fluoroscopy/image_raw', image(index, pixels), now)
-            for name, entries, delay in (('segmentation', answers, LATENCY),
-                                         ('ground_truth', truth, 1000)):
-                if entries and not (name == 'segmentation' and index in skip):
-                    put(f'/or1/{name}/mask', image(index, entries[index][0]), now + delay)
-                    put(f'/or1/{name}/instruments', instruments(index, entries[index][1]),
-                        now + delay)
-    return path
-
-
-def shifted(found):
-    """Return answers one pixel to the right."""
-    from dataclasses import replace
-    return [(np.roll(mask, 1, 1), tuple(replace(each, centerline=each.centerline + (1.0, 0.0))
-                                        for each in instruments))
-            for mask, instruments in found]
 
 
 def write_folder(folder, images):
@@ -235,6 +170,12 @@ def test_the_folder_is_complete_and_the_report_needs_nothing_else(
     assert [row['contestant'] for row in rows] == ['lines', 'swapped'] * FRAMES
     assert {float(row['instrument_dice']) for row in rows} == {1.0}
     assert {float(row['catheter_dice']) for row in rows[::2]} == {1.0}
+    table = parquet.read_table(out / 'frames.parquet').to_pylist()
+    assert [row['contestant'] for row in table] == [row['contestant'] for row in rows]
+    for line, row in zip(rows, table, strict=True):
+        assert {key: '' if value is None else str(value) for key, value in row.items()} == {
+            key: value if key in ('contestant', 'sequence', 'frame', 'index') or not value
+            else str(float(value)) for key, value in line.items()}
     video = cv2.VideoCapture(str(out / 'overlay.mp4'))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     assert video.get(cv2.CAP_PROP_FRAME_WIDTH) == 1024
