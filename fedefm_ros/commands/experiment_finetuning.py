@@ -54,6 +54,9 @@ def finetuning(name: str, preset: str, seeds: int | None, folder: Path, engine: 
         done = count(1)
         figures = engine_of(engine, workers).compute(
             run_tuning, jobs, lambda index: advance(next(done), jobs[index].start))
+    for job in {job.network: job for job, made in zip(jobs, figures) if made is None}.values():
+        output.say(f'{job.network}: nothing of the foundation fits, so it has no such line')
+    figures = [made for made in figures if made]
     rows = tuning_rows(figures)
     paths = write_tuning(rows, figures, folder, name)
     output.table(f'{name} ({preset}): segmentation of scenes never trained on',

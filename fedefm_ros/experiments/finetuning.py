@@ -180,8 +180,13 @@ def tuning_jobs(preset: TuningPreset, seeds: Sequence[int], folder: Path,
             for label, made in networks.items() for start in preset.starts]
 
 
-def run_tuning(job: TuningJob, report: Callable[[int], None] = lambda step: None) -> dict:
-    """Return the figures of a run on test frames of other scenes; read one that is done."""
+def run_tuning(job: TuningJob, report: Callable[[int], None] = lambda step: None
+               ) -> dict | None:
+    """
+    Return the figures of a run on test frames of other scenes; read one that is done.
+
+    None where a foundation has no weight that fits the network: that would be random weights.
+    """
     identity = job.identity()
     if job.place.is_file():
         found = json.loads(job.place.read_text(encoding='utf-8'))
@@ -190,6 +195,8 @@ def run_tuning(job: TuningJob, report: Callable[[int], None] = lambda step: None
     training, test = labelled_frames(job.preset.data)
     scenes = chosen_scenes(job.preset.data, job.share, job.seed)
     network, taken = started(job)
+    if job.checkpoint and not taken:
+        return None
     loss = _tune(network, training.of_scenes(scenes), job, report)
     figures = {'network': job.network, 'start': job.start, 'share': job.share, 'seed': job.seed,
                'labelled_frames': len(scenes) * job.preset.data.frames,

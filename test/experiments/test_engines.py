@@ -16,6 +16,7 @@
 
 import importlib.util
 
+from fedefm_ros.backbones.tokens import grid_of
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.experiments.engines import engine_of
 from fedefm_ros.experiments.presets import read_preset
@@ -28,12 +29,6 @@ PRESET = {
     'entries': ['matcha', 'fedefm'], 'seeds': 1, 'data': {'train': 2, 'test': 1, 'size': 32},
     'network': {'kind': 'conv', 'widths': [8, 8, 8]}, 'silos': 3, 'unseen': 1.0, 'steps': 3,
     'batch': 4, 'plan': {'rounds': 2, 'step': {'learning_rate': 0.01, 'momentum': 0.9}}}
-
-
-def halves(number):
-    if number % 2:
-        raise FedefmError(f'{number} is odd')
-    return number // 2
 
 
 @pytest.fixture
@@ -66,9 +61,9 @@ def test_weights_do_not_depend_on_the_engine_by_a_bit(engine, tmp_path, monkeypa
 @pytest.mark.parametrize('engine', ['in-process', 'processes', 'ray'], indirect=True)
 def test_results_come_in_order_and_an_error_is_the_items_own(engine):
     chosen = engine_of(engine, 2)
-    assert chosen.compute(halves, [4, 2, 6]) == [2, 1, 3]
-    with pytest.raises(FedefmError, match='3 is odd'):
-        chosen.compute(halves, [2, 3, 4])
+    assert chosen.compute(grid_of, [16, 4, 9]) == [4, 2, 3]
+    with pytest.raises(ValueError, match='5 tokens make no square'):
+        chosen.compute(grid_of, [4, 5, 9])
 
 
 def test_an_engine_that_is_not_there_is_said():
