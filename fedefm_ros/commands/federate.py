@@ -208,20 +208,21 @@ def _summary(out, plans, own, kinds, seed):
 
     task, sets = test_sets(next(iter(plans.values())), kinds, seed)
     rows, refused, total = [], 0, 0
-    with output.progress('trying the models', 2 * len(plans)) as advance:
+    with output.progress('trying the models', len(plans)) as advance:
         for number, name in enumerate(plans):
             folder = out / 'state' / name
             journal = Journal.load(folder / 'journal.json')
             row = {'name': name, 'kind': own[name], 'rounds': journal.round}
-            for k, (when, path) in enumerate((
+            for when, path in (
                     ('before', folder / 'accepted' / f'{FIRST_MODEL}.safetensors'),
                     # The foundation model is the federation's; for masks, what the gate let by.
-                    ('after', folder / 'models' / f'{_newest(journal, task)}.safetensors'))):
+                    ('after', folder / 'models' / f'{_newest(journal, task)}.safetensors'),
+                    ('federation', folder / 'models' / f'{journal.model}.safetensors')):
                 task.network.load_state_dict(load_file(path))
                 row[f'accuracy_{when}'] = {
                     kind: task.measure(task.network.eval(), *sets[kind])['score']
                     for kind in kinds}
-                advance(2 * number + k + 1)
+            advance(number + 1)
             row |= {'refusals': journal.refusals, 'history': journal.history,
                     'bytes_sent': journal.bytes_sent, 'bytes_received': journal.bytes_received}
             rows.append(row)
@@ -238,8 +239,10 @@ def _print(summary, kinds, task):
     measure = 'accuracy' if task == 'foundation' else 'mean Dice'
     rows = []
     for row in summary['stations']:
-        for when in ('before', 'after'):
+        for when in ('before', 'after', 'federation'):
             scores = row[f'accuracy_{when}']
+            if when == 'federation' and scores == row['accuracy_after']:
+                continue  # what the stations pass on is what this one uses
             unseen = [scores[kind] for kind in kinds if kind != row['kind']]
             rows.append([row['name'], row['kind'], when, *(scores[kind] for kind in kinds),
                          sum(unseen) / max(len(unseen), 1)])
