@@ -28,9 +28,11 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.bag import BagSource
 from fedefm_ros.imaging.bag_reader import open_bag
 from fedefm_ros.imaging.messages import fill_image
+from fedefm_ros.msg import FederationStatus
+from fedefm_ros.msg import ModelManifest
 from fedefm_ros.station import FLUOROSCOPY, SEGMENTATION
 
-from harness import PATIENCE, RELIABLE, wait_until
+from harness import LATCHED, PATIENCE, RELIABLE, wait_until
 
 from mcap.reader import make_reader
 
@@ -317,6 +319,23 @@ def test_topics_are_chosen_by_name_or_expression(running, start, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 0, words(tmp_path)
     assert set(told(tmp_path)['topics']) == wanted
+
+
+def test_what_the_federation_says_is_recorded(running, start, tmp_path):
+    status = running.node.create_publisher(FederationStatus, 'federation/status', LATCHED)
+    manifests = running.node.create_publisher(
+        ModelManifest, '/federation/announcements', LATCHED)
+    status.publish(FederationStatus(round=7))
+    manifests.publish(ModelManifest(round=7))
+    process = start()
+    wanted = {topic(running, 'federation/status'), '/federation/announcements'}
+    wait_until(lambda: wanted <= topics_in(tmp_path / 'bag'), 'both topics')
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0, words(tmp_path)
+    for publisher in status, manifests:
+        running.node.destroy_publisher(publisher)
+    with open_bag(tmp_path / 'bag') as reader:
+        assert [reader.decode(message).round for message in reader.messages(wanted)] == [7, 7]
 
 
 def test_silence_is_told(start, tmp_path):
