@@ -29,7 +29,7 @@ from fedefm_ros.evaluation.timing import milliseconds
 import typer
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 
 def console(

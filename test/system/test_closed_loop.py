@@ -288,7 +288,8 @@ def test_a_force_over_its_limit_stands_the_drive_until_it_is_told(loop):
     assert loop.change('robot', Transition.TRANSITION_ACTIVATE)
     if loop.state('navigation') == State.PRIMARY_STATE_ACTIVE:
         assert loop.change('navigation', Transition.TRANSITION_DEACTIVATE)
-    assert loop.set_parameters('navigation', force_limit=0.01) == ['']
+    # Fast, so that it soon touches the wall.
+    assert loop.set_parameters('navigation', force_limit=0.01, insertion_speed=0.02) == ['', '']
     assert loop.change('navigation', Transition.TRANSITION_ACTIVATE)
     loop.relay.switch('good')
     resume(loop)

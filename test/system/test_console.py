@@ -309,6 +309,7 @@ def test_in_red_light_nothing_on_a_page_is_bright_white_or_blue(operator):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ten_browsers_at_once_all_see_and_any_can_command(browser, station):
     masks_flow(station)
     operators = [Operator(browser, station.console, 800, 600) for _ in range(10)]
