@@ -103,8 +103,12 @@ class Processes:
         text = (self._logs / f'{name}.log').read_text(encoding='utf-8', errors='replace')
         return '\n'.join(text.splitlines()[-lines:])
 
-    def stop(self, patience: float = 5.0) -> dict[str, int]:
-        """End all processes; return their exit codes."""
+    def stop(self, patience: float = 10.0) -> dict[str, int]:
+        """
+        End all processes; return their exit codes.
+
+        :param patience: seconds after each signal; a node ends itself after 8 at the latest.
+        """
         for send in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             alive = [p for p in self._running.values() if p.poll() is None]
             for process in alive:
