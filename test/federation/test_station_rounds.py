@@ -159,6 +159,40 @@ def test_a_station_that_dies_in_any_phase_goes_on(exchange, phase):
             assert all(value.isfinite().all() for value in load_file(path).values())
 
 
+def spoil(exchange, name, model):
+    """Kill a station with its journal written, and leave of a model what a power cut may."""
+    exchange.members[name]._desk.save()
+    exchange.kill(name)
+    path = exchange.state(name) / 'models' / f'{model}.safetensors'
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def test_a_visitor_that_a_power_cut_spoilt_is_fetched_and_trained_again(exchange):
+    start_all(exchange)
+
+    def trained():
+        return [visit for visit in exchange.members['bert'].journal.visits.values()
+                if visit['stage'] == 'offer']
+    exchange.run(trained, 20000)
+    spoil(exchange, 'bert', trained()[0]['model'])
+    exchange.start('bert')
+    assert not trained() and exchange.members['bert'].journal.visits
+    exchange.run(exchange.rounds(2), 20000)
+    # It came home after all; bert itself refuses what it hears again and has taken.
+    assert all(exchange.members[name].journal.refusals == {} for name in ('ada', 'cleo'))
+    assert set(exchange.members['bert'].journal.refusals) <= {'replayed', 'stale'}
+
+
+def test_a_neighbours_model_that_a_power_cut_spoilt_is_done_without(exchange):
+    start_all(exchange)
+    exchange.run(lambda: exchange.members['bert'].journal.neighbours, 20000)
+    name, entry = next(iter(exchange.members['bert'].journal.neighbours.items()))
+    spoil(exchange, 'bert', entry['model'])
+    exchange.start('bert')
+    assert name not in exchange.members['bert'].journal.neighbours
+    exchange.run(exchange.rounds(2), 20000)
+
+
 def test_an_absent_station_is_named_and_the_others_go_on(exchange):
     for name in ('ada', 'bert'):
         exchange.start(name)
