@@ -178,12 +178,20 @@ def check_folders(made):
     """Every model on any disk is whole, named by its content, and finite; the disk is bounded."""
     for name in made.names:
         state = made.folder / 'state' / name
+        checked = 0
         for path in (state / 'models').iterdir():
             assert path.suffix == '.safetensors', path
-            assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+            with contextlib.suppress(FileNotFoundError):  # swept just now: nobody needs it
+                assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+                checked += 1
+        assert checked
         for path in (state / 'accepted').glob('*.safetensors'):
             assert all(value.isfinite().all() for value in load_file(path).values())
-        assert sum(path.stat().st_size for path in state.rglob('*') if path.is_file()) < 40e6
+        disk = 0
+        for path in state.rglob('*'):
+            with contextlib.suppress(FileNotFoundError):
+                disk += path.stat().st_size
+        assert disk < 40e6
 
 
 def test_the_doctor_finds_the_peers_and_what_is_missing(hospitals, tmp_path):
