@@ -25,6 +25,7 @@ import numpy as np
 #: Okabe and Ito's colours, which stay apart for colour-blind readers.
 _COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
 _MOST_POINTS = 2000
+_MOST_LETTERS = 32
 
 
 def plots_of(outcome: Outcome) -> list[tuple[str, bytes]]:
@@ -52,7 +53,7 @@ def _over_frames(outcome, column, axis, caption):
             axes.plot(np.arange(len(line))[::step], np.where(np.isfinite(line), line,
                                                              np.nan)[::step],
                       '.-' if len(line) < 200 else '-', linewidth=1, markersize=4, color=colour,
-                      label=record.name)
+                      label=_short(record.name))
         axes.set(xlabel='frame', ylabel=axis)
     return _plot(caption, draw, len(lines) > 1, wide=True)
 
@@ -68,7 +69,7 @@ def _tips(outcome):
                 axes.step(np.append(each[np.isfinite(each)], 50.0),
                           np.append(np.arange(1, np.isfinite(each).sum() + 1),
                                     np.isfinite(each).sum()) / len(each),
-                          where='post', color=colour, label=record.name)
+                          where='post', color=colour, label=_short(record.name))
         axes.set(xlabel='tip error, px', ylabel='share of true tips', xlim=(0, 20), ylim=(0, 1))
     return _plot('Share of true tips found within a distance (missed ones never)', draw,
                  len(errors) > 1)
@@ -83,7 +84,7 @@ def _centerlines(outcome):
         for record, each, colour in zip(outcome.records, found, _COLOURS * len(found)):
             for side, style in (('precision', '-o'), ('recall', '--s')):
                 axes.plot(TOLERANCES, [each[f'union.{side}_{t}px'] for t in TOLERANCES], style,
-                          color=colour, label=f'{record.name} {side}')
+                          color=colour, label=f'{_short(record.name)} {side}')
         axes.set(xlabel='tolerance, px', ylabel='share of the centreline', ylim=(0, 1.02),
                  xticks=TOLERANCES)
     return _plot('Centreline precision and recall', draw, legend=True)
@@ -99,9 +100,15 @@ def _histogram(outcome, column, caption):
         top = max(np.percentile(line, 99.5) for _, line in found)
         for (record, line), colour in zip(found, _COLOURS * len(found)):
             axes.hist(np.minimum(line, top), bins=50, histtype='step', linewidth=1.5,
-                      color=colour, label=record.name)
+                      color=colour, label=_short(record.name))
         axes.set(xlabel='ms (the last bin holds all above)', ylabel='frames')
     return _plot(caption, draw, len(found) > 1)
+
+
+def _short(name):
+    """Return a name that leaves room for the lines."""
+    return name if len(name) <= _MOST_LETTERS else \
+        f'{name[:_MOST_LETTERS // 2]}\u2026{name[-_MOST_LETTERS // 2:]}'
 
 
 def _plot(caption, draw, legend, wide=False):

@@ -56,6 +56,9 @@ def test_it_is_whole_and_asks_for_nothing_else(browser, report, scheme, width):
     assert len(images) >= 8 and all(natural > 50 and shown > 50 for natural, shown in images)
     # Nothing runs out of the page; wide tables scroll within it.
     assert page.evaluate('document.documentElement.scrollWidth') <= width
+    tables = page.evaluate(
+        '[...document.querySelectorAll(`.scroll`)].map(e => e.scrollWidth - e.clientWidth)')
+    assert width < 1200 or max(tables) == 0, 'two contestants have room'
     text = page.inner_text('body')
     for heading in ('Results', 'As published', 'Plots', 'Worst frames', 'What the measures are'):
         assert heading in text
