@@ -29,6 +29,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedefm_ros import labels
 from fedefm_ros.backbones import registry
 from fedefm_ros.backbones.spec import ModelSpec, Normalisation
 from fedefm_ros.errors import FedefmError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ['Checkpoint', 'CheckpointFile', 'ModelSpec', 'Normalisation', 'check',
-           'load_checkpoint', 'read_file', 'save_checkpoint']
+           'load_checkpoint', 'read_file', 'save_checkpoint', 'segmentation_models']
 
 FORMAT_VERSION = 1
 MAX_BYTES = 2 << 30
@@ -138,6 +139,12 @@ def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> CheckpointFile:
         raise FedefmError(f'{path} is a pickle or zip archive (torch.save); such files can run '
                           'code and are never loaded. Save the weights as .safetensors')
     return CheckpointFile(path, data, hashlib.sha256(data).hexdigest())
+
+
+def segmentation_models(folder: Path) -> tuple[str, ...]:
+    """Return the names of a folder's models that find instruments; others are to start from."""
+    return tuple(path.stem for path in sorted(folder.glob('*.safetensors'))
+                 if tuple(_read_description(read_file(path))[0].labels) == labels.NAMES)
 
 
 def check(file: CheckpointFile) -> Checkpoint:

@@ -21,6 +21,7 @@ The browser sends back one of the names; a path is only ever looked up in the li
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedefm_ros.backbones.checkpoint import segmentation_models
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.paths import models_dir
 
@@ -69,9 +70,8 @@ class Shelf:
 
 
 def models(folder: str = '') -> Shelf:
-    """Return the shipped models, and the model files of a folder."""
-    shipped = tuple(sorted(path.stem for path in models_dir().glob('*.safetensors')))
-    return Shelf(shipped, folder, '.safetensors')
+    """Return the shipped models that find instruments, and the model files of a folder."""
+    return Shelf(segmentation_models(models_dir()), folder, '.safetensors')
 
 
 def sources(folder: str = '') -> Shelf:

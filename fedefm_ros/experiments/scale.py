@@ -24,12 +24,12 @@ from dataclasses import asdict
 from dataclasses import dataclass
 import json
 from pathlib import Path
-import resource
 import subprocess
 import sys
 import tempfile
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.memory import peak_bytes
 
 #: Side of the images in pixels.
 _SIZE = 32
@@ -111,15 +111,10 @@ def _measure(scale: Scale, folder: Path) -> dict:
     method = create_method('fedefm', federation, options=FedefmOptions(stops=scale.stops))
     # What the first steps allocate once is no matter of the silos.
     bench.train(bench.reference, _Made(0, scale.batch).batches(1))
-    before = _peak_mb()
+    before = peak_bytes() / 1e6
     record = run(method, RunPlan(rounds=scale.rounds), bench.reference)
     return {'silos': scale.silos, 'seconds_per_round': record['seconds'] / record['rounds'],
-            'peak_memory_mb': _peak_mb(), 'base_memory_mb': before, 'model_mb': size / 1e6}
-
-
-def _peak_mb() -> float:
-    # Linux counts kilobytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+            'peak_memory_mb': peak_bytes() / 1e6, 'base_memory_mb': before, 'model_mb': size / 1e6}
 
 
 def _main(file: Path) -> None:

@@ -49,7 +49,7 @@ Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How a gradient step is made: SGD, as its only state, the momentum, can travel with weights."""
+    """How a gradient step is made: SGD, whose only state, the momentum, can travel along."""
 
     learning_rate: float = 0.1
     #: Of the SGD. It begins anew in each stage (one silo's turn), unless the state that is

@@ -24,7 +24,6 @@ that it took and by how many bytes the process grew.
 import json
 import os
 from pathlib import Path
-import resource
 import sys
 import threading
 import time
@@ -35,6 +34,7 @@ from fedefm_ros.federation.transfer.outbox import Chunk
 from fedefm_ros.federation.transfer.outbox import Outbox
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.files import warm_page_cache
+from fedefm_ros.memory import peak_bytes
 from fedefm_ros.nodes.federation_transport import RosTransport
 from fedefm_ros.nodes.session import spinning
 
@@ -137,18 +137,13 @@ def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
             time.sleep(0.01)
         folder.mkdir(parents=True, exist_ok=True)
         warm_page_cache(folder, size)
-        before = _peak()
+        before = peak_bytes()
         began, worked = time.monotonic(), time.process_time()
         node.fetch(manifest_of(sha256, size, chunk_size), folder)
         if not node.courier.done.wait(10 * _PATIENCE):
             raise FedefmError(f'the fetch did not end within {10 * _PATIENCE:.0f} s')
-        print(json.dumps({'seconds': time.monotonic() - began, 'grown': _peak() - before,
+        print(json.dumps({'seconds': time.monotonic() - began, 'grown': peak_bytes() - before,
                           'processor_seconds': time.process_time() - worked}))
-
-
-def _peak() -> int:
-    """Return the most memory that this process has had, in bytes."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main(arguments: list[str]) -> int:

@@ -24,6 +24,7 @@ import time
 
 import cv2
 
+from fedefm_ros.backbones.checkpoint import segmentation_models
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
@@ -219,7 +220,7 @@ def model_path(model: str | Path) -> Path:
     folder = models_dir()
     shipped = folder / f'{model}.safetensors'
     if not shipped.is_file():
-        known = sorted(entry.stem for entry in folder.glob('*.safetensors'))
+        known = segmentation_models(folder)
         raise FedefmError(f'model {str(model)!r} is neither a file nor shipped; shipped are: '
                           f'{", ".join(known) or "none"}')
     return shipped
