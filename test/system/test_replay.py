@@ -217,6 +217,23 @@ def test_keys_pause_step_and_end(station, bag, tmp_path):
     wait_for(station, IMAGE, bag, stamps_of(bag)[:told['frames']])
 
 
+def test_a_loop_begins_again_until_it_is_ended(station, bag, tmp_path):
+    terminal, other = pty.openpty()
+    try:
+        process = replay(bag, station, tmp_path, '--loop', '--start', 1.5, '--rate', 2,
+                         stdin=other)
+        part = [stamp for stamp in stamps_of(bag) if stamp >= stamps_of(bag)[0] + 1.5e9]
+        wait_until(lambda: len(received(station, IMAGE, bag)) > 2 * len(part), 'the third time')
+        os.write(terminal, b'q')
+        told = finished(process, tmp_path)
+    finally:
+        os.close(terminal)
+        os.close(other)
+    assert told['loops'] >= 2
+    came = [stamp_of(each) for each in received(station, IMAGE, bag)]
+    assert came[:2 * len(part)] == 2 * part
+
+
 def test_a_topic_that_somebody_publishes_is_not_taken_over(station, bag):
     process = subprocess.Popen(
         [sys.executable, '-m', 'fedefm_ros.cli', 'replay', bag, '--remap',
