@@ -21,7 +21,6 @@ the tip pointing along the way, and only then pushed. A way that has fallen behi
 branch or an ostium missed: draw back until it lies ahead again.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 from fedefm_ros.errors import FedefmError
@@ -100,7 +99,6 @@ class Steering:
         self._turn = 1.0
         self._behind = False
         self._at = self._tip = None
-        self._tips = deque(maxlen=3)
         self._misses = 0
         self._farthest = 0
         self._back_until = self._on_until = -np.inf
@@ -166,11 +164,8 @@ class Steering:
         Return the sample of the way that the tip is at.
 
         Near to where it was before, by how far it moved since: beside a wrong branch runs a part
-        of the way that is not due, and a tip in that branch must not count as being there. A tip
-        that trembles has not moved: what counts is the median of the last three.
+        of the way that is not due, and a tip in that branch must not count as being there.
         """
-        self._tips.append(tip)
-        tip = np.median(self._tips, axis=0)
         low, high = 0, len(self.way)
         if self._at is not None:
             reach = min(25, 4 + int(2.0 * np.linalg.norm(tip - self._tip)))
