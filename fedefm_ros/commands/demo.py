@@ -138,7 +138,6 @@ def _scale(carm) -> dict[str, float]:
 @contextmanager
 def _alone():
     """Raise FedefmError at the end of the block if a station of our name was there already."""
-    from fedefm_ros import station
     from fedefm_ros.nodes.bring_up import check_absent
     from fedefm_ros.nodes.session import named
     from fedefm_ros.nodes.session import spinning
@@ -146,7 +145,13 @@ def _alone():
         start = time.monotonic()
         yield
         time.sleep(max(0.0, start + _DISCOVERY - time.monotonic()))
-        check_absent(node, [f'/station/{process.name}' for process in station.PROCESSES])
+        check_absent(node, _names())
+
+
+def _names() -> list[str]:
+    """Return the full names of the station's nodes."""
+    from fedefm_ros import station
+    return [f'/station/{process.name}' for process in station.PROCESSES]
 
 
 def _absolute(source: str) -> str:
@@ -158,6 +163,7 @@ def _watch(processes, started, seconds, headless, record):
     """Bring the station up, watch a procedure, bring it down; return the summary."""
     from fedefm_ros import station
     from fedefm_ros.nodes.bring_up import ACTIVE
+    from fedefm_ros.nodes.bring_up import check_absent
     from fedefm_ros.nodes.bring_up import LifecycleClient
     from fedefm_ros.nodes.monitor import StationMonitor
     from fedefm_ros.nodes.recorder import recording
@@ -177,6 +183,8 @@ def _watch(processes, started, seconds, headless, record):
                                   f'{processes.tail(process.name, 3)}') from error
         processes.wait_for(lambda: monitor.tally.latencies or _source_failure(monitor.tally),
                            _FIRST_MASK_PATIENCE, 'no mask arrived')
+        # Once more: on a busy machine the others may have been discovered late.
+        check_absent(monitor, _names(), own=1)
         if not monitor.tally.latencies:
             raise FedefmError(f'no mask arrived; the source says: '
                               f'{_source_failure(monitor.tally)}')

@@ -20,6 +20,7 @@ that only the dead one could take is answered never. So each request is given up
 says that it is still where it was, and sent again.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from threading import Event
@@ -42,17 +43,18 @@ _NEXT = {
 }
 
 
-def check_absent(node: Node, names: Iterable[str]) -> None:
+def check_absent(node: Node, names: Iterable[str], own: int = 0) -> None:
     """
     Raise FedefmError where a node of one of these full names is there: topics would mix.
 
     :param node: node that has been up for long enough to know its peers.
     :param names: full names, ``/station/segmentation``.
+    :param own: how many of each name are ours.
     """
-    there = {f'{space.rstrip("/")}/{name}'
-             for name, space in node.get_node_names_and_namespaces()}
+    there = Counter(f'{space.rstrip("/")}/{name}'
+                    for name, space in node.get_node_names_and_namespaces())
     for name in names:
-        if name in there:
+        if there[name] > own:
             raise FedefmError(
                 f'there is a node {name} in ROS domain {node.context.get_domain_id()} already: '
                 'a station of that name runs, or was killed within the last 20 s. End it, or '
