@@ -127,8 +127,8 @@ SEGMENTATION = (
               'What computes the network; auto measures and takes the fastest that agrees.',
               CONFIGURE, choices=('auto', *RUNTIMES)),
     Parameter('precision', 'auto',
-              'Of the network; auto keeps 99.9 % of the labels. int8 is faster, above all on '
-              'processors without bf16, and is made from the model once, in some ten seconds.',
+              'Of the network; auto keeps 99.9 % of the labels. int8 is faster, and is made '
+              'from the model once, in some ten seconds.',
               CONFIGURE, choices=PRECISIONS),
     Parameter('threads', 2, 'Processor cores that one inference may use.', CONFIGURE, 1, 256),
     Parameter('steady_tips', False,

@@ -36,7 +36,7 @@ class Ring(PeerMethod):
     name = 'ring'
 
     def __init__(self, federation: Federation, momentum: str = 'kept'):
-        """Raise FedefmError unless momentum is one of PeerMethod.momentum."""
+        """Raise FedefmError unless momentum is one of the ways of Method.momentum."""
         super().__init__(federation)
         if momentum not in ('anew', 'kept', 'shared'):
             raise FedefmError(f'momentum {momentum!r}; expected anew, kept or shared')

@@ -89,12 +89,8 @@ def _cached(entry: Path, file: CheckpointFile) -> Graph | None:
 
 def _export_here(file: CheckpointFile, int8: bool) -> bytes:
     from fedefm_ros.backbones.checkpoint import check
-    from fedefm_ros.segmentation.runtimes.export import export
-    graph = export(check(file))
-    if int8:
-        from fedefm_ros.segmentation.runtimes.quantise import quantise
-        graph = quantise(graph)
-    return graph.to_bytes()
+    from fedefm_ros.segmentation.runtimes.export import export_as
+    return export_as(check(file), int8).to_bytes()
 
 
 def _export_elsewhere(file: CheckpointFile, words: list[str]) -> bytes:
