@@ -56,6 +56,8 @@ from std_srvs.srv import SetBool
 _IMAGE_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _LAST_WORD = Duration(seconds=1)
+_SETTLED = 1.0
+"""Seconds after a start from which the rate means something."""
 
 
 @dataclass
@@ -256,6 +258,8 @@ class FluoroscopyNode(StationNode):
         elif self._live and self._reader is not None:
             self._reader.clear()
         self._recent.clear()
+        # The time of a pause is not one in which the source stalled.
+        self._last_time = time.monotonic()
         response.success = True
         response.message = 'paused' if self._paused else 'running'
         self._diagnostics.publish()  # who pauses should not see the state of before for a second
@@ -294,9 +298,11 @@ class FluoroscopyNode(StationNode):
             return diagnostics.ERROR, f'{self._source.name} is lost; trying to reconnect'
         if time.monotonic() - self._last_time > self.settings['stall_time']:
             return diagnostics.ERROR, f'no frames; {reader.last_failure or "the source is slow"}'
+        if self._recent.span() < _SETTLED:
+            return diagnostics.OK, 'has just started'
         if not self._live and self._recent.rate() < 0.9 * self._rate:
             return diagnostics.WARN, (f'{self._recent.rate():.1f} of {self._rate:g} Hz: the '
-                                      'source is slower than its rate, or has just started')
+                                      'source is slower than its rate')
         return diagnostics.OK, f'{self._recent.rate():.1f} Hz'
 
     def _transport_status(self) -> Status:

@@ -51,9 +51,13 @@ class Recent:
         with self._lock:
             return sorted(value for at, value in self._entries if at >= since)
 
+    def span(self) -> float:
+        """Return over how many seconds the values were gathered."""
+        return min(self._seconds, self._clock() - self._start)
+
     def rate(self) -> float:
         """Return how many values a second there were."""
-        span = min(self._seconds, self._clock() - self._start)
+        span = self.span()
         return len(self.values()) / span if span > 0 else 0.0
 
     def percentile(self, share: float) -> float:

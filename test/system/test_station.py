@@ -19,6 +19,8 @@ import threading
 
 import cv2
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
 from fedefm_ros.imaging.messages import image_to_array
 from fedefm_ros.msg import InstrumentArray
 from fedefm_ros.nodes.bring_up import ACTIVE
@@ -153,8 +155,14 @@ def test_pausing_stops_the_frames_and_says_so(station):
     wait_until(lambda: activity(station) is False, 'procedure_active false')
     wait_until(lambda: station.status('fluoroscopy: source')[1] == 'paused', 'paused')
     wait_until(lambda: 'no frame for' in station.status('segmentation: frames')[1], 'silence')
+    station.node.listen('/diagnostics', DiagnosticArray, RELIABLE)
     assert station.call(SetBool, 'fluoroscopy/pause', SetBool.Request(data=False)).success
     masks_flow(station)
+    # A pause of longer than stall_time is not a stall, not even in the first word after it.
+    said = [status for array in station.node.take('/diagnostics') for status in array.status
+            if status.name.endswith('fluoroscopy: source')]
+    assert any(status.message == 'has just started' for status in said)
+    assert {status.level for status in said} == {DiagnosticStatus.OK}
     wait_until(lambda: activity(station) is True, 'procedure_active true')
 
 
