@@ -19,7 +19,11 @@ Widths are multiples of 16 and grow only where they cost little (deep levels); t
 laterals instead of concatenating them. About 5 GMAC at 512 x 512.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+
+from fedefm_ros.errors import FedefmError
 
 import torch
 from torch import nn
@@ -34,23 +38,27 @@ class CompactUNet(nn.Module):
     """
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128, 192), full: int = 8,
-                 encoder_convs: int = 2, decoder_convs: int = 2, classes: int = 3):
+                 encoder_convs: int | Sequence[int] = 2, decoder_convs: int | Sequence[int] = 2,
+                 classes: int = 3):
         """
         Make the network with random weights.
 
         :param widths: channels at 1/2, 1/4, ... of the input's resolution.
         :param full: channels at full resolution.
-        :param encoder_convs: residual 3 x 3 convolutions a level on the way down.
-        :param decoder_convs: the same on the way up.
+        :param encoder_convs: residual 3 x 3 convolutions a level on the way down, from 1/2 on;
+            one number stands for all levels.
+        :param decoder_convs: the same on the way up, of all levels but the deepest.
         """
         super().__init__()
+        encoder_convs = _counts(encoder_convs, len(widths), 'encoder_convs')
+        decoder_convs = _counts(decoder_convs, len(widths) - 1, 'decoder_convs')
         self.stem = _Unit(1, full)
         inputs = (full, *widths[:-1])
         self.down = nn.ModuleList(_Unit(a, b, stride=2) for a, b in zip(inputs, widths))
-        self.encoder = nn.ModuleList(_level(width, encoder_convs) for width in widths)
+        self.encoder = nn.ModuleList(map(_level, widths, encoder_convs))
         self.lateral = nn.ModuleList(
             nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:]))
-        self.decoder = nn.ModuleList(_level(width, decoder_convs) for width in widths[:-1])
+        self.decoder = nn.ModuleList(map(_level, widths[:-1], decoder_convs))
         self.to_full = nn.Conv2d(widths[0], full, 1)
         self.merge = _Unit(full, full)
         self.head = nn.Conv2d(full, classes, 1)
@@ -108,6 +116,36 @@ class _Residual(nn.Module):
 
     def forward(self, x):
         return x + self.unit(x)
+
+
+def deepened(parent: CompactUNet, network: CompactUNet) -> CompactUNet:
+    """
+    Return a network with a parent's weights and, at the ends of its levels, more convolutions.
+
+    Those that are new start so weak that the network's output is nearly the parent's.
+
+    :param network: of the parent's widths; its weights are replaced.
+    :raises FedefmError: some level is narrower or shorter than the parent's.
+    """
+    own, given = network.state_dict(), parent.state_dict()
+    unfit = [name for name, tensor in given.items()
+             if name not in own or own[name].shape != tensor.shape]
+    if unfit:
+        raise FedefmError(f'{unfit[0]} of the parent has no place in the deeper network: levels '
+                          'may have more convolutions than the parent, not fewer or others')
+    network.load_state_dict(given, strict=False)
+    for name, parameter in network.named_parameters():
+        # The scale of a normalisation.
+        if name not in given and name.endswith('unit.1.weight'):
+            nn.init.constant_(parameter, 0.05)
+    return network
+
+
+def _counts(given, levels, name):
+    counts = (given,) * levels if isinstance(given, int) else tuple(given)
+    if len(counts) != levels or min(counts) < 0:
+        raise FedefmError(f'{name} {given} must be one number or {levels}, one a level')
+    return counts
 
 
 def _level(width, count):

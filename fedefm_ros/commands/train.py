@@ -37,6 +37,16 @@ def train(
     start_from: Annotated[Path | None, typer.Option(
         '--from', help='Model whose weights and batch statistics it starts from (and a third '
                        'faster on a CPU); default: random weights.')] = None,
+    encoder_convs: Annotated[str, typer.Option(
+        help='Convolutions a level of the compact network from 1/2 to 1/32 of the resolution, '
+             'such as 2,3,4,4,4: more than the model of --from has are added to it.')] = '',
+    decoder_convs: Annotated[str, typer.Option(
+        help='The same on the way up, from 1/2 to 1/16, such as 2,3,4,4.')] = '',
+    add: Annotated[Path | None, typer.Option(
+        help="Data set in AIOZ's layout, 512 x 512, whose training images come in between; "
+             '`./run collect` makes one.')] = None,
+    add_share: Annotated[float, typer.Option(
+        min=0, max=1, help='How often such an image comes.')] = 0.15,
     foreground_weight: Annotated[float, typer.Option(
         min=0.1, help='Weight of instrument pixels in the cross-entropy.')] = 4.0,
     seed: Annotated[int, typer.Option(help='Decides frames, order and first weights.')] = 1,
@@ -59,6 +69,7 @@ def train(
 
     from fedefm_ros.backbones import registry
     from fedefm_ros.backbones.checkpoint import load_checkpoint
+    from fedefm_ros.learning.datasets import open_dataset
     from fedefm_ros.learning.samples import validation_sheet
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
 
@@ -66,17 +77,21 @@ def train(
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    if start_from:
-        parent = load_checkpoint(start_from)
-        backbone, network = parent.spec.backbone, parent.network()
-    else:
-        parent, network = None, registry.create(backbone)
+    parent = load_checkpoint(start_from) if start_from else None
+    config = dict(parent.spec.config) if parent else {}
+    for name, text in (('encoder_convs', encoder_convs), ('decoder_convs', decoder_convs)):
+        if text:
+            config[name] = _numbers(text, name)
+    network = registry.create(parent.spec.backbone if parent else backbone, **config)
+    if parent:
+        backbone, network = parent.spec.backbone, _with_weights(parent, network, config)
+    added = open_dataset('aioz', add) if add else ()
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, decay_share=decay_share,
         foreground_weight=foreground_weight, parent=parent.model_id if parent else '',
-        freeze_norms=parent is not None, seed=seed)
-    config = parent.spec.config if parent else {}
-    trainer = Trainer(network, plan, out, device, workers)
+        freeze_norms=parent is not None, seed=seed,
+        added_images=len(added), added_share=add_share if add else 0.0)
+    trainer = Trainer(network, plan, out, device, workers, added)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
     if trainer.earlier and trainer.earlier[-1]['until_step'] == trainer.step:
@@ -95,3 +110,21 @@ def train(
     output.write_json({'model': out / 'model.safetensors', 'model_id': model_id,
                        'plan': asdict(plan), **result, 'pictures': [out / 'samples.png']},
                       json_file)
+
+
+def _numbers(text, name):
+    try:
+        return [int(part) for part in text.split(',')]
+    except ValueError:
+        raise FedefmError(f'--{name.replace("_", "-")} {text!r} is not a list of whole numbers '
+                          'such as 2,3,4,4') from None
+
+
+def _with_weights(parent, network, config):
+    """Return a network with a parent's weights; deeper where the configuration says so."""
+    if config == parent.spec.config:
+        return parent.network()
+    from fedefm_ros.backbones.compact import CompactUNet, deepened
+    if not isinstance(network, CompactUNet):
+        raise FedefmError(f'only a compact network can be deepened, not a {parent.spec.backbone}')
+    return deepened(parent.network(), network)

@@ -14,9 +14,12 @@
 
 """Simulated frames as an endless training set: sample number i is the same on every machine."""
 
+from collections.abc import Sequence
+
 import cv2
 
 from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.grey import grey_range, to_network
 from fedefm_ros.simulation.anatomy import KINDS
@@ -42,7 +45,8 @@ class SimulatedFrames(Dataset):
 
     def __init__(self, samples: int, seed: int, crop: int = 384, size: int = 512,
                  shares: dict[str, float] | None = None, first: int = 0,
-                 configs: tuple[SceneConfig, ...] = ()):
+                 configs: tuple[SceneConfig, ...] = (),
+                 added: Sequence[tuple[np.ndarray, np.ndarray]] = (), added_share: float = 0.0):
         """
         Describe the set; samples are made when asked for.
 
@@ -52,7 +56,14 @@ class SimulatedFrames(Dataset):
         :param shares: how often each kind of scene comes, by name; missing kinds: never.
         :param first: number of the first sample (to go on after an interruption).
         :param configs: settings of kinds that are not as by default.
+        :param added: images and masks (``size``, ``size``) uint8 that come in between.
+        :param added_share: how often, 0 to 1.
+        :raises FedefmError: a share of nothing.
         """
+        if added_share and not len(added):
+            raise FedefmError('there are no images to add')
+        self._added = added
+        self._added_share = added_share
         self._samples = samples
         self._seed = seed
         self._crop = crop
@@ -77,11 +88,23 @@ class SimulatedFrames(Dataset):
         number = index + self._first
         frame = number // CROPS_PER_FRAME
         if frame != self._frame_number:
-            self._frame, truth = self.frame(frame)
-            self._mask, self._frame_number = truth.mask, frame
+            self._frame, self._mask = self._drawn(frame)
+            self._frame_number = frame
         rng = np.random.default_rng((self._seed, number, 2))
         image, mask = _augmented(rng, self._frame, self._mask, self._crop)
         return torch.from_numpy(image[None]), torch.from_numpy(mask.astype(np.int64))
+
+    def _drawn(self, number):
+        """Return image and mask of a frame, simulated or added."""
+        rng = np.random.default_rng((self._seed, number, 3))
+        if rng.random() >= self._added_share:
+            image, truth = self.frame(number)
+            return image, truth.mask
+        image, mask = self._added[int(rng.integers(len(self._added)))]
+        if image.shape != (self._size, self._size) or image.dtype != np.uint8:
+            raise FedefmError(f'an added image is {image.shape} {image.dtype}, expected '
+                              f'({self._size}, {self._size}) uint8')
+        return image, mask
 
     def of_scene(self, scene: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the first sample of a scene: for sets in which no two share an anatomy."""

@@ -14,7 +14,7 @@
 
 """Train a segmentation network on simulated frames; resumable, seeded, on CPU or CUDA."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
@@ -53,6 +53,10 @@ class TrainingPlan:
     """Id of the model whose weights it starts from; none: random weights."""
     freeze_norms: bool = False
     """Keep the statistics of batch normalisation as the parent model has them."""
+    added_images: int = 0
+    """Images of a data set that come between the simulated ones."""
+    added_share: float = 0.0
+    """How often, 0 to 1."""
     seed: int = 1
     validation_frames: int = 64
     validation_seed: int = 900_001
@@ -65,12 +69,17 @@ class Trainer(Loop):
     mixed_precision = True
 
     def __init__(self, network: nn.Module, plan: TrainingPlan, folder: Path,
-                 device: str = 'cpu', workers: int = 1):
+                 device: str = 'cpu', workers: int = 1,
+                 added: Sequence[tuple[np.ndarray, np.ndarray]] = ()):
         """
         Set up a run, or go on with the one that lies in the folder.
 
         :param workers: processes that simulate frames beside the training.
+        :param added: images and masks, 512 x 512, that the plan's ``added_share`` is of.
         """
+        if len(added) != plan.added_images:
+            raise FedefmError(f'the plan has {plan.added_images} added images, not {len(added)}')
+        self._added = added
         if plan.freeze_norms:
             if not hasattr(network, 'freeze_norms'):
                 raise FedefmError(f'{type(network).__name__} cannot freeze its normalisation; '
@@ -91,7 +100,8 @@ class Trainer(Loop):
         """Train to the plan's last step; ``report`` is called after each step."""
         plan = self.plan
         self.follow(SimulatedFrames(plan.steps * plan.batch, plan.seed, plan.crop,
-                                    first=self.step * plan.batch), check_every, report)
+                                    first=self.step * plan.batch, added=self._added,
+                                    added_share=plan.added_share), check_every, report)
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return cross-entropy and Dice loss, a scalar."""

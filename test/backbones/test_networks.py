@@ -17,6 +17,7 @@
 import cv2
 
 from fedefm_ros.backbones import create, ModelSpec, registry, save_checkpoint
+from fedefm_ros.backbones.compact import deepened
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.segmentation.engine import SegmentationEngine
@@ -189,3 +190,23 @@ def test_shifted_windows_see_their_neighbours_and_no_further():
     # mask the wrapped-around corner would be reached, too.
     assert bool(reached[0, 0]) and bool(reached[1, 1]) and bool(reached[2, 2])
     assert not bool(reached[3:, :].any()) and not bool(reached[:, 3:].any())
+
+
+def test_a_deepened_network_starts_near_its_parent_and_all_of_it_learns():
+    torch.manual_seed(0)
+    parent = create('compact', widths=(16, 32), encoder_convs=1, decoder_convs=1).eval()
+    deep = deepened(parent, create('compact', widths=(16, 32), encoder_convs=(1, 3),
+                                   decoder_convs=2)).eval()
+    image = torch.rand(1, 1, 64, 64)
+    before, after = parent(image), deep(image)
+    assert 0 < (after - before).abs().max() < 0.3 * before.std()
+    after.square().mean().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in deep.parameters())
+
+
+def test_a_network_is_not_deepened_into_a_shallower_one():
+    parent = create('compact', widths=(16, 32), encoder_convs=2)
+    with pytest.raises(FedefmError, match='not fewer'):
+        deepened(parent, create('compact', widths=(16, 32), encoder_convs=1))
+    with pytest.raises(FedefmError, match='one a level'):
+        create('compact', widths=(16, 32), encoder_convs=(1, 2, 3))

@@ -14,8 +14,13 @@
 
 """Simulated samples."""
 
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.simulated import AIMED_SHARE
 from fedefm_ros.learning.simulated import SimulatedFrames
+
+import numpy as np
+
+import pytest
 
 import torch
 
@@ -47,3 +52,21 @@ def test_crops_are_drawn_around_instruments_more_often_than_chance_would():
         tiles = truth.mask.reshape(4, 64, 4, 64).any(axis=(1, 3))
         chances.append(tiles.mean())
     assert sum(held) / len(held) > sum(chances) / len(chances) + 0.2
+
+
+def test_added_images_come_as_often_as_asked():
+    # Grey levels without any structure: no simulated crop is like it.
+    added = [(np.full((256, 256), 100, np.uint8), np.full((256, 256), 2, np.uint8))]
+    frames = SimulatedFrames(200, seed=5, crop=64, size=256, shares={'simulation': 1.0},
+                             added=added, added_share=0.3)
+    share = np.mean([bool((mask == 2).all()) for _, mask in (frames[at] for at in range(200))])
+    assert 0.15 < share < 0.45
+
+
+def test_added_images_of_another_size_are_refused():
+    small = [(np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint8))]
+    frames = SimulatedFrames(1, seed=5, crop=64, size=256, added=small, added_share=1.0)
+    with pytest.raises(FedefmError, match='expected'):
+        frames[0]
+    with pytest.raises(FedefmError, match='no images'):
+        SimulatedFrames(1, seed=5, added_share=0.1)

@@ -121,6 +121,11 @@ def test_a_network_that_cannot_freeze_its_norms_is_refused(tmp_path):
         Trainer(torch.nn.Conv2d(1, 3, 1), replace(PLAN, freeze_norms=True), tmp_path, workers=0)
 
 
+def test_the_plan_tells_how_many_images_were_added(tmp_path):
+    with pytest.raises(FedefmError, match='3 added images'):
+        trainer(tmp_path, replace(PLAN, added_images=3))
+
+
 def test_a_run_that_goes_on_with_another_plan_says_so_in_its_model(tmp_path):
     trainer(tmp_path).run()
     longer = Trainer(create('compact', **SMALL), replace(PLAN, steps=5), tmp_path, workers=0)
