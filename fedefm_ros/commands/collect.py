@@ -33,6 +33,8 @@ def collect(
     every: Annotated[int, typer.Option(min=1, help='Keep every n-th image of 15 a second.')] = 5,
     seconds: Annotated[float, typer.Option(min=1.0, help='Simulated time of a run.')] = 40.0,
     size: Annotated[int, typer.Option(help='Side of the images in pixels.')] = 512,
+    catheter: Annotated[bool, typer.Option(
+        help='The catheter follows the wire; else it stays in the introducer.')] = True,
     json_file: output.JsonOption = None,
 ):
     """
@@ -49,7 +51,7 @@ def collect(
         for index in range(runs):
             done.append(record_run(
                 out, first_seed + index, TARGETS[index % len(TARGETS)], every=every,
-                seconds=seconds, size=size, test=index >= runs - test_runs))
+                seconds=seconds, size=size, test=index >= runs - test_runs, catheter=catheter))
             advance(index + 1, f'{done[-1].images} images to {done[-1].target}')
     output.table(f'runs of the robot in {out}', [
         'seed', 'artery', 'reached', 'images', 'catheter, mm', 'greatest force, N'],

@@ -47,6 +47,11 @@ def test_a_run_drives_in_and_back_and_shows_both_instruments(tmp_path):
     assert max(shown) > shown[0] + 10.0 > shown[-1]
 
 
+def test_the_catheter_may_stay_in_the_introducer(tmp_path):
+    done = record_run(tmp_path, 1, 'LSA', seconds=6.0, size=64, catheter=False)
+    assert done.catheter_mm < 1.0
+
+
 def test_an_unknown_artery_is_refused(tmp_path):
     with pytest.raises(FedefmError, match='known: LSA, LCCA, RCCA'):
         record_run(tmp_path, 1, 'LVA')

@@ -15,9 +15,10 @@
 """
 The contract check passes on the real node, and finds each way of breaking the contract.
 
-The first test is all that an integrator needs for a node of theirs.
+The guide's example is all that an integrator needs for a node of theirs.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 import re
 import subprocess
 import sys
@@ -46,18 +47,21 @@ from sensor_msgs.msg import Image
 
 ENVIRONMENT = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
+DEFECTS = (
+    ('stamp', 'stamp'), ('twice', 'once'), ('order', 'order'), ('size', 'header'),
+    ('frame_id', 'header'), ('labels', 'labels'), ('uncounted', 'counts'), ('half', 'whole'),
+    ('guesses', 'refusal'), ('silent refusal', 'refusal'), ('same stamp', 'once'),
+    ('no deadline', 'deadline'), ('no liveliness', 'liveliness'),
+    ('unnoticed silence', 'silence'), ('goes on', 'deactivation'), ('no diagnostics', 'setup'))
 
-def test_the_segmentation_node_keeps_the_contract(harness, models, picture):
+
+def test_the_segmentation_node_keeps_the_contract_as_the_guide_checks_it(
+        harness, models, checkout, tmp_path):
+    """By the example of docs/integration.md, in a file of its own, by pytest alone."""
     harness.start_active(SEGMENTATION, model=models['lines'], runtime='openvino',
                          precision='f32')
     # The harness publishes images itself, which the check would mind.
     harness.node.destroy_publisher(harness.node.frames)
-    findings = check_contract(f'/{harness.namespace}/segmentation', image=picture)
-    assert not findings, '\n'.join(map(str, findings))
-
-
-def test_the_example_of_the_guide_runs_as_it_stands(harness, checkout, tmp_path):
-    """In a file of its own, by pytest alone, against the node of the test above."""
     guide = (checkout / 'docs' / 'integration.md').read_text(encoding='utf-8')
     example, = (block for block in re.findall(r'```python\n(.*?)```', guide, re.DOTALL)
                 if 'check_contract' in block)
@@ -73,7 +77,8 @@ class Imitation(Node):
     """Answers as a segmentation node does, but for one defect."""
 
     def __init__(self, context, defect):
-        super().__init__('segmentation', namespace='imitation', context=context)
+        self.place = f'imitation_{defect.replace(" ", "_")}'
+        super().__init__('segmentation', namespace=self.place, context=context)
         self.defect, self.active, self.warning = defect, True, ''
         self.counts = {'received': 0, 'published': 0, 'skipped': 0, 'refused': 0, 'pending': 0}
         self.latest, self.age, self.held, self.extra = 0, 0, None, []
@@ -157,7 +162,7 @@ class Imitation(Node):
         message.header.stamp = self.get_clock().now().to_msg()
         message.status.append(DiagnosticStatus(
             level=DiagnosticStatus.WARN if self.warning else DiagnosticStatus.OK,
-            name='imitation/segmentation: frames', message=self.warning,
+            name=f'{self.place}/segmentation: frames', message=self.warning,
             values=[KeyValue(key=key, value=str(value)) for key, value in self.counts.items()]))
         self.warning = ''
         if self.defect != 'no diagnostics':
@@ -165,13 +170,23 @@ class Imitation(Node):
 
 
 def findings_of(defect, patience=2.5):
-    with spinning(lambda context: Imitation(context, defect)):
-        return check_contract('/imitation/segmentation', frames=6, period=0.02, patience=patience)
+    with spinning(lambda context: Imitation(context, defect)) as node:
+        return check_contract(f'/{node.place}/segmentation', frames=6, period=0.02,
+                              patience=patience)
 
 
-@pytest.fixture(autouse=True)
-def local(monkeypatch):
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+@pytest.fixture(autouse=True, scope='module')
+def local():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield
+
+
+@pytest.fixture(scope='module')
+def checked(local):
+    """Check all imitations, some at a time: what takes long is waiting for what never comes."""
+    with ThreadPoolExecutor(4) as pool:
+        yield {defect: pool.submit(findings_of, defect) for defect, _ in DEFECTS}
 
 
 def test_an_imitation_without_a_defect_passes():
@@ -179,14 +194,9 @@ def test_an_imitation_without_a_defect_passes():
     assert not findings, '\n'.join(map(str, findings))
 
 
-@pytest.mark.parametrize('defect, rule', [
-    ('stamp', 'stamp'), ('twice', 'once'), ('order', 'order'), ('size', 'header'),
-    ('frame_id', 'header'), ('labels', 'labels'), ('uncounted', 'counts'), ('half', 'whole'),
-    ('guesses', 'refusal'), ('silent refusal', 'refusal'), ('same stamp', 'once'),
-    ('no deadline', 'deadline'), ('no liveliness', 'liveliness'),
-    ('unnoticed silence', 'silence'), ('goes on', 'deactivation'), ('no diagnostics', 'setup')])
-def test_each_way_of_breaking_the_contract_is_found(defect, rule):
-    findings = findings_of(defect)
+@pytest.mark.parametrize('defect, rule', DEFECTS)
+def test_each_way_of_breaking_the_contract_is_found(defect, rule, checked):
+    findings = checked[defect].result()
     assert rule in {finding.rule for finding in findings}, '\n'.join(map(str, findings))
 
 

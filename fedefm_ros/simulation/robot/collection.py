@@ -55,7 +55,7 @@ class RunResult:
 
 
 def record_run(folder: Path, seed: int, target: str, *, every: int = 5, seconds: float = 40.0,
-               rate: float = 15.0, size: int = 512, test: bool = False,
+               rate: float = 15.0, size: int = 512, test: bool = False, catheter: bool = True,
                watch: Callable[[Frame], None] = lambda frame: None) -> RunResult:
     """
     Drive in and back, and keep every n-th image with its mask in AIOZ's layout.
@@ -66,6 +66,7 @@ def record_run(folder: Path, seed: int, target: str, *, every: int = 5, seconds:
     :param seconds: simulated time; at three quarters of it, or once the wire is there, both are
         drawn back.
     :param test: keep it in the set's test part.
+    :param catheter: it follows the wire; else it stays in the introducer.
     :raises FedefmError: unknown target, MuJoCo is missing, the folder cannot be written.
     """
     if target not in TARGETS:
@@ -91,7 +92,7 @@ def record_run(folder: Path, seed: int, target: str, *, every: int = 5, seconds:
         if not back and wire is not None:
             command, word = pilot.command(state.time, scale * wire.centerline)
             back = word == 'there'
-            if state.inserted - state.catheter_inserted > _BEHIND:
+            if catheter and state.inserted - state.catheter_inserted > _BEHIND:
                 follow = _FOLLOWING
         back |= wire is None or state.time > 0.75 * seconds
         if back:
