@@ -141,6 +141,31 @@ def deepened(parent: CompactUNet, network: CompactUNet) -> CompactUNet:
     return network
 
 
+def averaged(older: CompactUNet, newer: CompactUNet, share: float) -> CompactUNet:
+    """
+    Return ``newer`` with weights between its own and those it was trained on from.
+
+    What two such models have in common carries over to other images better than what the last
+    training added (WiSE-FT, Wortsman et al., CVPR 2022, equation 1). Convolutions that only the
+    newer has are weakened instead: without them it would be the older, see ``deepened``.
+
+    :param share: of the newer, 0 to 1.
+    :raises FedefmError: the newer is no deepened form of the older; the share is out of range.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise FedefmError(f'share {share} is out of range 0 to 1')
+    old, new = older.state_dict(), newer.state_dict()
+    if any(name not in new or new[name].shape != tensor.shape for name, tensor in old.items()):
+        raise FedefmError('the newer model was not trained on from the older: other tensors')
+    for name, tensor in new.items():
+        if name not in old:
+            if name.endswith(('unit.1.weight', 'unit.1.bias')):
+                tensor.mul_(share)
+        elif tensor.is_floating_point():
+            tensor.mul_(share).add_(old[name], alpha=1.0 - share)
+    return newer
+
+
 def _counts(given, levels, name):
     counts = (given,) * levels if isinstance(given, int) else tuple(given)
     if len(counts) != levels or min(counts) < 0:

@@ -17,7 +17,9 @@
 import cv2
 
 from fedefm_ros.backbones import create, ModelSpec, registry, save_checkpoint
-from fedefm_ros.backbones.compact import deepened
+from fedefm_ros.backbones.checkpoint import load_checkpoint
+from fedefm_ros.backbones.compact import averaged, deepened
+from fedefm_ros.cli import app
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.segmentation.engine import SegmentationEngine
@@ -27,6 +29,8 @@ import numpy as np
 import pytest
 
 import torch
+
+from typer.testing import CliRunner
 
 TINY = {
     'compact': {'widths': [8, 16], 'full': 4},
@@ -210,3 +214,38 @@ def test_a_network_is_not_deepened_into_a_shallower_one():
         deepened(parent, create('compact', widths=(16, 32), encoder_convs=1))
     with pytest.raises(FedefmError, match='one a level'):
         create('compact', widths=(16, 32), encoder_convs=(1, 2, 3))
+
+
+def test_an_average_lies_between_a_model_and_what_was_made_of_it():
+    torch.manual_seed(0)
+    older = create('compact', widths=(16, 32), encoder_convs=1).eval()
+    image = torch.rand(1, 1, 64, 64)
+
+    def newer():
+        torch.manual_seed(1)
+        network = deepened(older, create('compact', widths=(16, 32), encoder_convs=2)).eval()
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.add_(0.01 * torch.randn_like(weight))
+        return network
+    first, last = older(image), newer()(image)
+    torch.testing.assert_close(averaged(older, newer(), 1.0)(image), last)
+    torch.testing.assert_close(averaged(older, newer(), 0.0)(image), first)
+    half = averaged(older, newer(), 0.5)(image)
+    assert (half - first).norm() < (last - first).norm()
+    assert (half - last).norm() < (last - first).norm()
+    with pytest.raises(FedefmError, match='not trained on from'):
+        averaged(create('compact', widths=(8, 32)), newer(), 0.5)
+
+
+def test_the_command_writes_an_average_that_tells_its_parents(tmp_path):
+    ids = [save_checkpoint(tmp_path / f'{name}.safetensors', create('compact', **TINY['compact']),
+                           ModelSpec('compact', TINY['compact'])) for name in 'ab']
+    CliRunner().invoke(app, ['average', *(str(tmp_path / f'{name}.safetensors') for name in 'ab'),
+                             '-o', str(tmp_path / 'c.safetensors'), '--share', '0.25'],
+                       catch_exceptions=False)
+    made = load_checkpoint(tmp_path / 'c.safetensors')
+    assert made.spec.provenance['averaged'] == {'older': ids[0], 'newer': ids[1], 'share': 0.25}
+    first, last = (load_checkpoint(tmp_path / f'{name}.safetensors').state for name in 'ab')
+    torch.testing.assert_close(made.state['head.bias'],
+                               0.25 * last['head.bias'] + 0.75 * first['head.bias'])
