@@ -19,8 +19,6 @@ Widths are multiples of 16 and grow only where they cost little (deep levels); t
 laterals instead of concatenating them. About 5 GMAC at 512 x 512.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from fedefm_ros.errors import FedefmError
@@ -116,54 +114,6 @@ class _Residual(nn.Module):
 
     def forward(self, x):
         return x + self.unit(x)
-
-
-def deepened(parent: CompactUNet, network: CompactUNet) -> CompactUNet:
-    """
-    Return a network with a parent's weights and, at the ends of its levels, more convolutions.
-
-    Those that are new start so weak that the network's output is nearly the parent's.
-
-    :param network: of the parent's widths; its weights are replaced.
-    :raises FedefmError: some level is narrower or shorter than the parent's.
-    """
-    own, given = network.state_dict(), parent.state_dict()
-    unfit = [name for name, tensor in given.items()
-             if name not in own or own[name].shape != tensor.shape]
-    if unfit:
-        raise FedefmError(f'{unfit[0]} of the parent has no place in the deeper network: levels '
-                          'may have more convolutions than the parent, not fewer or others')
-    network.load_state_dict(given, strict=False)
-    for name, parameter in network.named_parameters():
-        # The scale of a normalisation.
-        if name not in given and name.endswith('unit.1.weight'):
-            nn.init.constant_(parameter, 0.05)
-    return network
-
-
-def averaged(older: CompactUNet, newer: CompactUNet, share: float) -> CompactUNet:
-    """
-    Return ``newer`` with weights between its own and those it was trained on from.
-
-    What two such models have in common carries over to other images better than what the last
-    training added (WiSE-FT, Wortsman et al., CVPR 2022, equation 1). Convolutions that only the
-    newer has are weakened instead: without them it would be the older, see ``deepened``.
-
-    :param share: of the newer, 0 to 1.
-    :raises FedefmError: the newer is no deepened form of the older; the share is out of range.
-    """
-    if not 0.0 <= share <= 1.0:
-        raise FedefmError(f'share {share} is out of range 0 to 1')
-    old, new = older.state_dict(), newer.state_dict()
-    if any(name not in new or new[name].shape != tensor.shape for name, tensor in old.items()):
-        raise FedefmError('the newer model was not trained on from the older: other tensors')
-    for name, tensor in new.items():
-        if name not in old:
-            if name.endswith(('unit.1.weight', 'unit.1.bias')):
-                tensor.mul_(share)
-        elif tensor.is_floating_point():
-            tensor.mul_(share).add_(old[name], alpha=1.0 - share)
-    return newer
 
 
 def _counts(given, levels, name):

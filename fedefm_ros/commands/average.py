@@ -39,7 +39,8 @@ def average(
     """
     from fedefm_ros.backbones.checkpoint import load_checkpoint
     from fedefm_ros.backbones.checkpoint import save_checkpoint
-    from fedefm_ros.backbones.compact import averaged, CompactUNet
+    from fedefm_ros.backbones.compact import CompactUNet
+    from fedefm_ros.backbones.inheritance import averaged
 
     checkpoints = [load_checkpoint(path) for path in (older, newer)]
     networks = [checkpoint.network() for checkpoint in checkpoints]

@@ -82,9 +82,10 @@ def train(
     for name, text in (('encoder_convs', encoder_convs), ('decoder_convs', decoder_convs)):
         if text:
             config[name] = _numbers(text, name)
-    network = registry.create(parent.spec.backbone if parent else backbone, **config)
     if parent:
-        backbone, network = parent.spec.backbone, _with_weights(parent, network, config)
+        backbone, network = parent.spec.backbone, _of_parent(parent, config)
+    else:
+        network = registry.create(backbone, **config)
     added = open_dataset('aioz', add) if add else ()
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, decay_share=decay_share,
@@ -120,11 +121,14 @@ def _numbers(text, name):
                           'such as 2,3,4,4') from None
 
 
-def _with_weights(parent, network, config):
+def _of_parent(parent, config):
     """Return a network with a parent's weights; deeper where the configuration says so."""
     if config == parent.spec.config:
         return parent.network()
-    from fedefm_ros.backbones.compact import CompactUNet, deepened
+    from fedefm_ros.backbones import registry
+    from fedefm_ros.backbones.compact import CompactUNet
+    from fedefm_ros.backbones.inheritance import deepened
+    network = registry.create(parent.spec.backbone, **config)
     if not isinstance(network, CompactUNet):
         raise FedefmError(f'only a compact network can be deepened, not a {parent.spec.backbone}')
     return deepened(parent.network(), network)

@@ -12,7 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from exchange import Exchange
+from exchange import KINDS
+from exchange import NAMES
+from exchange import plans
+from exchange import TRUSTING
+
 import pytest
+
 import torch
 
 
@@ -23,3 +30,17 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope='session')
+def cache(tmp_path_factory):
+    """Make the images of the foundation task once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
+@pytest.fixture
+def exchange(tmp_path, cache):
+    """Give three stations that have not been started."""
+    return Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=2, **TRUSTING)

@@ -31,6 +31,10 @@ from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.peers import Peers
 from fedefm_ros.federation.trust.refusal import Refused
 
+NAMES = ('ada', 'bert', 'cleo')
+KINDS = ('human', 'animal', 'phantom')
+#: No kind is shared, so what comes home may score nothing on the own one.
+TRUSTING = {'peer_margin': 1.0, 'gate_margin': 1.0}
 #: Seconds that a tick of all stations takes, by their clock.
 TICK = 0.1
 
@@ -201,3 +205,9 @@ def plans(names, kinds, **settings) -> dict[str, TaskPlan]:
                               'held_out': 6, 'size': 32, 'batch': 8, 'model': '', 'seed': k,
                               **settings})
             for k, (name, kind) in enumerate(zip(names, kinds))}
+
+
+def start_all(exchange, **options):
+    """Start the three stations of an exchange."""
+    for name in NAMES:
+        exchange.start(name, **options)

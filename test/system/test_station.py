@@ -149,20 +149,28 @@ def test_the_overlay_stops_when_nobody_watches(station):
     masks_flow(station)
 
 
+def source_statuses(harness):
+    """Return what the source's diagnostics said since they were last taken."""
+    return [status for array in harness.node.got('/diagnostics') for status in array.status
+            if status.name.endswith('fluoroscopy: source')]
+
+
 def test_pausing_stops_the_frames_and_says_so(station):
     pause = SetBool.Request(data=True)
     assert station.call(SetBool, 'fluoroscopy/pause', pause).success
     wait_until(lambda: activity(station) is False, 'procedure_active false')
     wait_until(lambda: station.status('fluoroscopy: source')[1] == 'paused', 'paused')
     wait_until(lambda: 'no frame for' in station.status('segmentation: frames')[1], 'silence')
-    station.node.listen('/diagnostics', DiagnosticArray, RELIABLE)
+    listening = station.node.listen('/diagnostics', DiagnosticArray, RELIABLE)
+    wait_until(lambda: source_statuses(station), 'the first word to this listener')
+    station.node.take('/diagnostics')
     assert station.call(SetBool, 'fluoroscopy/pause', SetBool.Request(data=False)).success
     masks_flow(station)
     # A pause of longer than stall_time is not a stall, not even in the first word after it.
-    said = [status for array in station.node.take('/diagnostics') for status in array.status
-            if status.name.endswith('fluoroscopy: source')]
-    assert any(status.message == 'has just started' for status in said)
-    assert {status.level for status in said} == {DiagnosticStatus.OK}
+    wait_until(lambda: any(status.message == 'has just started'
+                           for status in source_statuses(station)), 'the first word')
+    assert {status.level for status in source_statuses(station)} == {DiagnosticStatus.OK}
+    station.node.destroy_subscription(listening)
     wait_until(lambda: activity(station) is True, 'procedure_active true')
 
 
