@@ -14,8 +14,16 @@
 
 """How much memory this process has had."""
 
+import ctypes
 from pathlib import Path
 import resource
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Names in glibc's malloc.h."""
+_LARGEST_BLOCK = 32 << 20
+"""Bytes; glibc takes no greater one. A 4096 x 4096 image of 8 bits has half of it."""
+_KEPT = 256 << 20
+"""Bytes at the heap's end."""
 
 
 def peak_bytes() -> int:
@@ -32,3 +40,18 @@ def peak_bytes() -> int:
     except OSError:
         pass
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def keep_freed_memory() -> bool:
+    """
+    Have this process reuse the memory that it frees instead of giving it back; return success.
+
+    glibc takes a block of an image's size from the kernel and returns it when it is freed, so each
+    frame's buffers (rclpy makes several copies of a message) are zeroed and mapped anew, page by
+    page. Costs as much memory as was once used at a time. False where the C library is another.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK) and mallopt(_M_TRIM_THRESHOLD, _KEPT))

@@ -15,6 +15,7 @@
 """DICOM angiography and radiofluoroscopy (XA, RF): a file, or a folder of files as one run."""
 
 from collections.abc import Iterator
+from itertools import repeat
 import logging
 from pathlib import Path
 import warnings
@@ -25,12 +26,15 @@ from fedefm_ros.imaging.dicom_grey import display_table
 from fedefm_ros.imaging.dicom_header import DicomHeader, is_dicom, one_line, read_header
 from fedefm_ros.imaging.folder import natural_key, note_ignored, visible_files
 from fedefm_ros.imaging.frame import Frame
+from fedefm_ros.imaging.jpeg_lossless import check_coded_bits
 from fedefm_ros.imaging.source import ClosingSource
 from fedefm_ros.imaging.stills import to_grey
 
 import numpy as np
 
+from pydicom.encaps import generate_frames
 from pydicom.pixels import iter_pixels
+from pydicom.uid import JPEGLossless, JPEGLosslessSV1
 
 # A frame that cannot be decoded is one FedefmError here; pydicom would add a traceback for each
 # plugin that it tried and a warning for each oddity of a header.
@@ -103,9 +107,11 @@ def _images(header: DicomHeader) -> Iterator[np.ndarray]:
     """Yield a file's frames as grey levels; errors name the file and the frame."""
     table = None
     frames = iter_pixels(header.path, correct_unused_bits=False)
+    streams = _lossless_streams(header)
     for number in range(header.frame_count):
         try:
             frame = next(frames)
+            stream = next(streams)
             width, height = header.size
             if frame.shape[:2] != (height, width):
                 raise ValueError(f'{frame.shape[1]} x {frame.shape[0]} pixels')
@@ -113,6 +119,8 @@ def _images(header: DicomHeader) -> Iterator[np.ndarray]:
                 yield _grey_of_colour(header, frame, number)
                 continue
             stored = _stored_values(header, frame)
+            if stream is not None:
+                check_coded_bits(stream, stored)
             if table is None:
                 table = display_table(header.dataset, int(stored.max()))
         except FedefmError:
@@ -122,6 +130,15 @@ def _images(header: DicomHeader) -> Iterator[np.ndarray]:
             raise FedefmError(f'{header.path}: frame {number} of {header.frame_count} cannot be '
                               f'decoded: {reason}') from None
         yield table[stored]
+
+
+def _lossless_streams(header: DicomHeader) -> Iterator[bytes | None]:
+    """Yield each frame's JPEG where damage to it would not be noticed else, None without end."""
+    if header.dataset.file_meta.TransferSyntaxUID in (JPEGLossless, JPEGLosslessSV1):
+        with open(header.path, 'rb') as file:
+            file.seek(header.pixels_at)
+            yield from generate_frames(file, number_of_frames=header.frame_count)
+    yield from repeat(None)
 
 
 def _stored_values(header: DicomHeader, frame: np.ndarray) -> np.ndarray:

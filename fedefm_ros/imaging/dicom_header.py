@@ -48,6 +48,8 @@ class DicomHeader:
     times: tuple[float, ...] | None
     """Seconds since the first frame, one a frame; None where the frames are evenly spaced."""
     carm: CArm
+    pixels_at: int = 0
+    """Byte of the file at which the pixel data's value begins."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,9 +82,9 @@ def read_header(path: Path) -> DicomHeader:
                 raise FedefmError(f'{path}: the file is empty')
             dataset = pydicom.dcmread(file, stop_before_pixels=True)
             frame_count = _check_image(path, dataset)
-            _check_extent(path, dataset, frame_count, file)
+            pixels_at = _check_extent(path, dataset, frame_count, file)
             rate, times = _timing(dataset, frame_count)
-            return DicomHeader(path, dataset, frame_count, rate, times, _carm(dataset))
+            return DicomHeader(path, dataset, frame_count, rate, times, _carm(dataset), pixels_at)
     except FedefmError:
         raise
     except InvalidDicomError:
@@ -136,8 +138,8 @@ def _check_image(path: Path, dataset: Dataset) -> int:
     return frame_count
 
 
-def _check_extent(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO) -> None:
-    """Check that all pixel data is in the file, which stands at the pixel data's tag."""
+def _check_extent(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO) -> int:
+    """Check that all pixel data is in the file, at its tag now; return where its value begins."""
     syntax = dataset.file_meta.get('TransferSyntaxUID')
     try:
         decoder = get_decoder(syntax)
@@ -156,15 +158,17 @@ def _check_extent(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO
     if len(head) < (8 if syntax.is_implicit_VR else 12):
         raise FedefmError(f'{path}: truncated: ends where its pixel data starts')
     length, = struct.unpack(order + 'I', head[-4:])
-    left = os.fstat(file.fileno()).st_size - file.tell()
+    start = file.tell()
+    left = os.fstat(file.fileno()).st_size - start
     if syntax.is_encapsulated:
         _check_fragments(path, dataset, frame_count, file)
-        return
+        return start
     frame = (int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
              * int(dataset.SamplesPerPixel))
     if min(length, left) < frame * frame_count:
         raise FedefmError(f'{path}: truncated: {min(length, left)} bytes of pixel data, but '
                           f'{frame_count} frames take {frame * frame_count}')
+    return start
 
 
 def _check_fragments(path: Path, dataset: Dataset, frame_count: int, file: BinaryIO) -> None:

@@ -23,6 +23,7 @@ from fedefm_ros.imaging.messages import fill_camera_info
 from fedefm_ros.imaging.messages import fill_compressed
 from fedefm_ros.imaging.messages import fill_image
 from fedefm_ros.imaging.source import open_source
+from fedefm_ros.memory import keep_freed_memory
 from fedefm_ros.msg import InstrumentArray
 from fedefm_ros.nodes import diagnostics
 from fedefm_ros.nodes.conversion import instruments_to_message
@@ -322,6 +323,7 @@ def _as_encoding(image: np.ndarray, encoding: str) -> np.ndarray:
 
 def main() -> None:
     """Run the node."""
+    keep_freed_memory()
     sys.exit(run(FluoroscopyNode))
 
 

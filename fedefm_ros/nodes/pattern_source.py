@@ -25,6 +25,7 @@ import sys
 import time
 
 from fedefm_ros.imaging.messages import fill_image
+from fedefm_ros.memory import keep_freed_memory
 from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
 
 import rclpy
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--reliable', action='store_true', help='default: best effort')
     parser.add_argument('--wait', type=float, default=30.0, help='seconds to wait for a reader')
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     frames = messages(options.size, options.seed)
     try:
         with rclpy.init():

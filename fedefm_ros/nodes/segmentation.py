@@ -20,6 +20,7 @@ import time
 import cv2
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.memory import keep_freed_memory
 from fedefm_ros.nodes import diagnostics
 from fedefm_ros.nodes.conversion import label_info_to_message
 from fedefm_ros.nodes.conversion import label_info_type
@@ -246,6 +247,7 @@ def main() -> None:
     # OpenCV's share of a frame is many small calls: threads of its own would only take the cores
     # away from the network and the other processes of the station (8.6 against 5.1 CPU-ms).
     cv2.setNumThreads(1)
+    keep_freed_memory()
     sys.exit(run(SegmentationNode))
 
 

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import threading
 
+from fedefm_ros.memory import keep_freed_memory
+
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException
@@ -40,6 +42,7 @@ def spinning(make_node: Callable[[Context], Node]) -> Iterator[Node]:
 
     :param make_node: makes the node in a context.
     """
+    keep_freed_memory()
     context = Context()
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     node = make_node(context)

@@ -333,6 +333,18 @@ def test_a_corrupt_frame_is_named(write_dicom, moving_frames, syntax):
     assert 'frame 2 of 4' in refusal(path)
 
 
+@pytest.mark.parametrize('syntax', [JPEGLosslessSV1, JPEGLossless])
+def test_a_lossless_frame_overwritten_in_the_middle_is_named(write_dicom, moving_frames, syntax):
+    path = write_dicom(moving_frames(height=256, width=256), syntax=syntax)
+    data = path.read_bytes()
+    items = [at for at in range(len(data) - 8) if data[at:at + 4] == b'\xfe\xff\x00\xe0']
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        at = random.integers(items[1] + 200, items[2] - 100)
+        path.write_bytes(data[:at] + random.bytes(64) + data[at + 64:])
+        assert 'frame 0 of 3 cannot be decoded' in refusal(path)
+
+
 @pytest.mark.parametrize('syntax, marker, offset, size', [
     (JPEGLosslessSV1, b'\xff\xc3', 5, b'\xea\x60\xea\x60'),
     (JPEGBaseline8Bit, b'\xff\xc0', 5, b'\xea\x60\xea\x60'),

@@ -148,3 +148,31 @@ def test_the_kind_at_a_joint_is_that_of_the_nearest_network_pixel():
     labels[30:34, 32:] = 2
     mask, _ = restore(labels, (labels > 0) * np.uint8(255), Letterbox.fit(128, 128, 64))
     assert (mask[61:67, :62] == 1).all() and (mask[61:67, 66:] == 2).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(height=strategies.integers(20, 1100), width=strategies.integers(20, 1100),
+       seed=strategies.integers(0, 99))
+def test_a_part_is_enlarged_to_the_pixels_that_it_has_in_the_whole(height, width, seed):
+    rng = np.random.default_rng(seed)
+    box = Letterbox.fit(height, width, 256)
+    probability = np.zeros((256, 256), np.uint8)
+    inner = probability[:box.inner_height, :box.inner_width]
+    points = rng.integers(0, inner.shape[::-1], (3, 2))
+    cv2.polylines(inner, [points.astype(np.int32)], False, 255, 3, cv2.LINE_AA)
+    labels = np.zeros_like(probability)
+    labels[probability > 127] = 1
+    mask, enlarged = restore(labels, probability, box)
+    # The whole, enlarged without a look at what is in it.
+    shrinking = width < box.inner_width or height < box.inner_height
+    whole = cv2.resize(inner, (width, height), interpolation=cv2.INTER_AREA if shrinking
+                       else cv2.INTER_LINEAR)
+    assert np.abs(whole.astype(int) - enlarged).max() <= 1
+    assert np.count_nonzero(mask != (whole > 127)) <= 2
+
+
+def test_where_nothing_was_found_nothing_is_enlarged():
+    labels = np.zeros((64, 64), np.uint8)
+    mask, probability = restore(labels, labels + np.uint8(90), Letterbox.fit(100, 128, 64))
+    assert mask.shape == probability.shape == (100, 128)
+    assert not mask.any() and not probability.any()
