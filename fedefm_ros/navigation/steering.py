@@ -60,6 +60,8 @@ class SteeringParameters:
     """How far the tip may point beside that and still be pushed."""
     behind_deg: float = 105.0
     """A way that lies further than this beside both shaft and tip is behind."""
+    behind_seconds: float = 0.15
+    """How long that has to be seen: one picture may be wrong."""
     astray_px: float = 62.0
     """A tip further than this from the way is in a wrong vessel."""
     goal_px: float = 14.0
@@ -98,6 +100,7 @@ class Steering:
         self._turned = 0.0
         self._turn = 1.0
         self._behind = False
+        self._behind_since = None
         self._at = self._tip = None
         self._misses = 0
         self._farthest = 0
@@ -133,6 +136,11 @@ class Steering:
         beside = min(abs(_wrapped(wanted - heading)) for heading in (shaft_heading, tip_heading))
         behind = (astray or beside > np.deg2rad(p.behind_deg - (25.0 if self._behind else 0.0))) \
             and now > self._on_until
+        if not behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        behind = behind and (self._behind or now - self._behind_since >= p.behind_seconds)
         if behind and not self._behind:
             self._miss(at)
         if self._behind and not behind:

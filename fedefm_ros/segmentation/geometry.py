@@ -36,6 +36,7 @@ from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.orientation import orient
 from fedefm_ros.segmentation.skeleton import cut_out_blobs
 from fedefm_ros.segmentation.skeleton import fill_narrow_holes
+from fedefm_ros.segmentation.stretches import catheter_ends
 from fedefm_ros.segmentation.stretches import split_by_label
 from fedefm_ros.segmentation.stretches import Stretch
 from fedefm_ros.segmentation.tracing import trace
@@ -135,12 +136,17 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
     if len(graph.branches) > _MAX_BRANCHES:
         return Geometry(refused=f'{len(graph.branches)} lines are noise, not instruments')
     prune(graph, parameters.spur)
-    stretches: list[Stretch] = []
+    lines: list[tuple[Line, bool]] = []
     for path in trace(graph, values, distance, parameters.tracing):
         columns, rows = path.points.astype(np.intp).T
         line = refine(path, distance[rows, columns], fields)
         if line is not None:
-            stretches += split_by_label(line, fields, parameters.min_length, path.closed)
+            lines.append((line, path.closed))
+    ends = [catheter_ends(line, fields) for line, _ in lines]
+    stretches: list[Stretch] = []
+    for number, (line, closed) in enumerate(lines):
+        others = [end for place, found in enumerate(ends) if place != number for end in found]
+        stretches += split_by_label(line, fields, parameters.min_length, closed, others)
     for stretch in stretches:
         stretch.line = _in_image(stretch.line, fields.factor, box)
     border = parameters.border * fields.factor

@@ -14,6 +14,7 @@
 
 """Which stretch of a line is catheter and which is guidewire."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -34,6 +35,12 @@ _SECOND_CHANGE = 30.0
 _WIDTH_SAYS = 0.8
 # A guidewire is narrower than this share of its catheter's width.
 _WIRE_SHARE = 0.75
+# A catheter no wider than its wire and shorter than this share of it is taken for a part of it.
+_LITTLE = 0.33
+# So far from a catheter's end a wire's line may begin that came out of it; and how much of a line
+# tells what its end is.
+_NEAR = 12.0
+_END = 24
 # What shows of a wire inside a lumen may be interrupted for this long, and must be this long.
 _LUMEN_GAP = 16
 _LUMEN_LENGTH = 20
@@ -51,8 +58,31 @@ class Stretch:
     """True for a ring, which has neither entry nor tip."""
 
 
-def split_by_label(line: Line, fields: Fields, min_length: float,
-                   closed: bool = False) -> list[Stretch]:
+@dataclass(frozen=True)
+class CatheterEnd:
+    """Where a line that is called a catheter ends."""
+
+    point: np.ndarray
+    """(2,) x, y in the pixels of the line."""
+    width: float
+    """Of the line's last pixels."""
+
+
+def catheter_ends(line: Line, fields: Fields) -> list[CatheterEnd]:
+    """Return the ends of a line that are called a catheter."""
+    found = []
+    for last in (slice(None, _END), slice(-_END, None)):
+        widths = line.widths[last]
+        section = fields.across(fields.labels, line.points[last], line.normals[last],
+                                np.zeros(1), cv2.INTER_NEAREST)
+        if 2 * np.count_nonzero(section == labels.CATHETER) > len(widths):
+            found.append(CatheterEnd(line.points[0 if last.start is None else -1],
+                                     float(np.median(widths))))
+    return found
+
+
+def split_by_label(line: Line, fields: Fields, min_length: float, closed: bool = False,
+                   others: Sequence[CatheterEnd] = ()) -> list[Stretch]:
     """
     Cut a line where a guidewire leaves a catheter.
 
@@ -60,11 +90,18 @@ def split_by_label(line: Line, fields: Fields, min_length: float,
     the labels best. A guidewire that shows inside its catheter's lumen (label 2 between label 1
     on both sides) is a stretch of its own on top of the catheter's.
 
-    ``min_length`` is in the pixels of the line; what is shorter is left out.
+    ``min_length`` is in the pixels of the line; what is shorter is left out. ``others`` are ends
+    of other lines, which this one may come out of.
     """
     catheter_cost, wire_cost, inside = _costs(line, fields)
     runs = _runs(inside)
     parts = _cut(catheter_cost, wire_cost, line.widths)
+    if parts == [(0, len(line.widths), labels.CATHETER)]:
+        # As likely as a wire in the middle that is called a catheter up to its tip.
+        within = _all_of_the_wire(_wire_within(catheter_cost - wire_cost), line, others)
+        parts = within if len(within) < 3 else parts
+    else:
+        parts = _all_of_the_wire(parts, line, others)
     result = []
     for position, (start, stop, kind) in enumerate(parts):
         attached = -1
@@ -147,6 +184,55 @@ def _cut(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
             if first else [(0, stop - start, part_kind)]
         result += [(start + a, start + b, k) for a, b, k in parts]
     return result
+
+
+def _wire_within(says_wire: np.ndarray) -> list[tuple[int, int, int]]:
+    """Return (start, stop, kind) with the wire where it explains most, if that is enough."""
+    total = np.concatenate([[0.0], np.cumsum(says_wire)])
+    gains = total - np.minimum.accumulate(total)
+    stop = int(np.argmax(gains))
+    start = int(np.argmin(total[:stop + 1]))
+    parts = [(0, start, labels.CATHETER), (start, stop, labels.GUIDEWIRE),
+             (stop, len(says_wire), labels.CATHETER)]
+    return [part for part in parts if part[0] < part[1]] if gains[stop] >= _SECOND_CHANGE \
+        else [(0, len(says_wire), labels.CATHETER)]
+
+
+def _all_of_the_wire(parts: list[tuple[int, int, int]], line: Line,
+                     others: Sequence[CatheterEnd]) -> list[tuple[int, int, int]]:
+    """
+    Give the wire what is called a catheter beside it but is no wider than the wire.
+
+    On a line that shows, or comes out of, a wider catheter, all beyond that is a wire to its tip.
+    A network's labels can be wrong for a hundred pixels on end, and the wire would end where they
+    change, or run backwards from there. A microcatheter is wider than its wire and stays. Where no
+    wider one shows, the labels decide, unless there is little of what they call a catheter.
+    """
+    widths = line.widths
+    wire = [widths[start:stop] for start, stop, kind in parts if kind == labels.GUIDEWIRE]
+    if not wire or len(parts) < 2:
+        return parts
+    limit = float(np.median(np.concatenate(wire))) / _WIRE_SHARE
+    says = np.where(widths > limit, 1, np.where(widths > 0, -1, 0))
+    kinds = np.concatenate([np.full(stop - start, kind) for start, stop, kind in parts])
+    narrow = kinds.copy()
+    for place, (start, stop, kind) in enumerate(parts):
+        if kind != labels.CATHETER:
+            continue
+        # Seen from the end that is away from the wire: wide first, then narrow.
+        way = slice(start, stop) if place == 0 else slice(stop - 1, start - 1, -1)
+        keep = int(np.argmax(np.concatenate([[0], np.cumsum(says[way])])))
+        if stop - start - keep >= _CHANGE_OF_LABEL_ALONE:
+            kinds[way][keep:] = labels.GUIDEWIRE
+        if keep == 0 and stop - start < _LITTLE * sum(map(len, wire)):
+            narrow[way] = labels.GUIDEWIRE
+    own = line.points[[0, -1]]
+    left_another = any(end.width > limit and np.hypot(*(own - end.point).T).min() < _NEAR
+                       for end in others)
+    if np.count_nonzero(kinds == labels.CATHETER) < _CHANGE_OF_LABEL_ALONE and not left_another:
+        kinds = narrow
+    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
+    return [(start, stop, int(kinds[start])) for start, stop in zip(edges, edges[1:])]
 
 
 def _where_it_narrows(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,

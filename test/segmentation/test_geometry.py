@@ -204,6 +204,63 @@ def test_flipped_labels_do_not_break_an_instrument(seed):
     assert_follows(one(mask), known)
 
 
+def catheter_and_wire(wire_width=3.0, catheter_width=9.0):
+    """Return a mask in which a wire, (256, 360) to (256, 100), leaves a catheter from below."""
+    return mask_of(Known(line((256, 511.5), (256, 360)), catheter_width, labels.CATHETER),
+                   Known(line((256, 360), (256, 100)), wire_width, labels.GUIDEWIRE))
+
+
+@pytest.mark.parametrize('rows', [(100, 230), (100, 130), (180, 300), (230, 355), (150, 345)])
+def test_a_narrow_stretch_called_catheter_belongs_to_the_wire_that_left_a_wide_one(rows):
+    mask = catheter_and_wire()
+    part = mask[slice(*rows)]
+    part[part > 0] = labels.CATHETER
+    wire, catheter = extract_instruments(mask)
+    assert (wire.kind, catheter.kind) == (labels.GUIDEWIRE, labels.CATHETER)
+    assert np.linalg.norm(wire.tip - (256, 100)) < 2.5
+    assert np.linalg.norm(wire.centerline[0] - (256, 360)) < 5.0
+    assert np.linalg.norm(catheter.tip - (256, 360)) < 5.0
+
+
+def test_a_microcatheter_wider_than_its_wire_stays_one():
+    mask = catheter_and_wire(wire_width=2.0)
+    draw(mask, Known(line((256, 360), (256, 200)), 5.0, labels.CATHETER))
+    wire, catheter = extract_instruments(mask)
+    assert np.linalg.norm(wire.centerline[0] - (256, 200)) < 5.0
+    assert np.linalg.norm(catheter.tip - (256, 200)) < 5.0
+
+
+def test_without_a_wider_catheter_the_labels_decide():
+    mask = mask_of(Known(line((256, 511.5), (256, 300)), 3.0, labels.CATHETER),
+                   Known(line((256, 300), (256, 100)), 3.0, labels.GUIDEWIRE))
+    wire, catheter = extract_instruments(mask)
+    assert np.linalg.norm(wire.centerline[0] - (256, 300)) < 5.0
+    assert catheter.length_px == pytest.approx(211, abs=6)
+
+
+@pytest.mark.parametrize('rows', [(100, 230), (100, 290), (200, 352)])
+def test_it_belongs_to_the_wire_also_where_that_is_a_line_of_its_own(rows):
+    mask = catheter_and_wire()
+    # Wide enough a step aside that the two are not traced as one line.
+    mask[:352] = np.roll(mask[:352], 9, axis=1)
+    mask[352:358] = 0
+    part = mask[slice(*rows)]
+    part[part > 0] = labels.CATHETER
+    wire, catheter = extract_instruments(mask)
+    assert (wire.kind, catheter.kind) == (labels.GUIDEWIRE, labels.CATHETER)
+    assert np.linalg.norm(wire.tip - (265, 100)) < 2.5
+
+
+@pytest.mark.parametrize('end', [0, -1])
+def test_a_little_of_a_long_wire_called_catheter_does_not_turn_it_round(end):
+    mask = mask_of(Known(line((256, 511.5), (256, 100)), 3.0, labels.GUIDEWIRE))
+    part = mask[:140] if end else mask[-40:]
+    part[part > 0] = labels.CATHETER
+    wire = one(mask)
+    assert wire.kind == labels.GUIDEWIRE and wire.tip_visible
+    assert np.linalg.norm(wire.tip - (256, 100)) < 2.5
+
+
 def test_several_instruments_are_told_apart():
     many = [Known(line((60.0 + 90 * k, -0.5), (80.0 + 90 * k, 150.0 + 40 * k)), 3.0 + k,
                   1 + k % 2) for k in range(5)]
