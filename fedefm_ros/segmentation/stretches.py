@@ -37,6 +37,8 @@ _WIDTH_SAYS = 0.8
 _WIRE_SHARE = 0.75
 # A catheter no wider than its wire and shorter than this share of it is taken for a part of it.
 _LITTLE = 0.33
+# The second catheter on a wire's line is none where it has this share of the first one's width.
+_NO_CATHETER = 0.9
 # So far from a catheter's end a wire's line may begin that came out of it; and how much of a line
 # tells what its end is.
 _NEAR = 12.0
@@ -226,6 +228,13 @@ def _all_of_the_wire(parts: list[tuple[int, int, int]], line: Line,
             kinds[way][keep:] = labels.GUIDEWIRE
         if keep == 0 and stop - start < _LITTLE * sum(map(len, wire)):
             narrow[way] = labels.GUIDEWIRE
+    if len(parts) == 3 and kinds[0] == kinds[-1] == labels.CATHETER:
+        # No wire leads from one catheter into another. Masks of what is called a catheter come
+        # out wider than a wire, but hardly as wide as the catheter that the wire came out of.
+        sizes = [np.median(widths[start:stop]) for start, stop, _ in (parts[0], parts[2])]
+        if min(sizes) <= _NO_CATHETER * max(sizes):
+            start, stop, _ = parts[0 if sizes[0] < sizes[1] else 2]
+            kinds[start:stop] = labels.GUIDEWIRE
     own = line.points[[0, -1]]
     left_another = any(end.width > limit and np.hypot(*(own - end.point).T).min() < _NEAR
                        for end in others)

@@ -238,6 +238,15 @@ def test_without_a_wider_catheter_the_labels_decide():
     assert catheter.length_px == pytest.approx(211, abs=6)
 
 
+def test_no_wire_leads_from_a_catheter_into_another():
+    mask = catheter_and_wire()
+    # What is called a catheter comes out wider than the wire that it is.
+    draw(mask, Known(line((256, 230), (256, 100)), 7.0, labels.CATHETER))
+    wire, catheter = extract_instruments(mask)
+    assert np.linalg.norm(wire.tip - (256, 100)) < 3.0
+    assert np.linalg.norm(catheter.tip - (256, 360)) < 5.0
+
+
 @pytest.mark.parametrize('rows', [(100, 230), (100, 290), (200, 352)])
 def test_it_belongs_to_the_wire_also_where_that_is_a_line_of_its_own(rows):
     mask = catheter_and_wire()
