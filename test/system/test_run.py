@@ -140,9 +140,14 @@ def test_a_second_run_waits_for_the_first_and_says_so(copy, bare_environment):
     assert 'no C compiler' in second.stderr.read()
 
 
+def interruptible():
+    """Heed Ctrl-C: a shell's job in the background ignores it, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_a_stopped_set_up_says_so_and_leaves_nothing_that_looks_finished(copy, monkeypatch):
     first = subprocess.Popen([str(copy / 'run'), '--version'], stderr=subprocess.PIPE, text=True,
-                             start_new_session=True)
+                             start_new_session=True, preexec_fn=interruptible)
     assert first.stderr.readline().startswith('[1/3]')
     os.killpg(first.pid, signal.SIGINT)  # what a terminal does at Ctrl-C
     assert first.wait(60) == 130
