@@ -62,7 +62,9 @@ def test_chunks_are_the_payload_as_sent(tmp_path_factory, size, sealed):
     plain = [decrypt_chunk(key, k, chunk) for k, chunk in enumerate(sent)] if sealed else sent
     assert b''.join(plain) == payload
     if sealed:
-        assert offered.size == size + len(sent) * OVERHEAD and payload[:32] not in b''.join(sent)
+        assert offered.size == size + len(sent) * OVERHEAD
+        # A byte or two may be there by chance.
+        assert size < 8 or payload[:32] not in b''.join(sent)
 
 
 def test_only_what_is_offered_can_be_had(tmp_path):

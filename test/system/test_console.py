@@ -192,7 +192,7 @@ def test_the_source_is_changed_and_one_that_cannot_be_read_leaves_the_old(operat
                   and 'the source is the one it was' in operator.told(), 'the failure')
     assert 'broken.dcm' in operator.told()
     masks_flow(station)
-    assert 'phantom' in source(station)
+    wait_until(lambda: 'phantom' in source(station), 'the old source')  # told once a second
     operator.choose('Source', 'frames')
     operator.press('Use this source', agree=True)
     wait_until(lambda: 'frames' in source(station), 'the folder')
