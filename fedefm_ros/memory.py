@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How much memory this process has had."""
+"""What this process does with memory."""
 
 import ctypes
 from pathlib import Path

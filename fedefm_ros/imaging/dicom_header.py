@@ -48,7 +48,7 @@ class DicomHeader:
     times: tuple[float, ...] | None
     """Seconds since the first frame, one a frame; None where the frames are evenly spaced."""
     carm: CArm
-    pixels_at: int = 0
+    pixels_at: int
     """Byte of the file at which the pixel data's value begins."""
 
     @property

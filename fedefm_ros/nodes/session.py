@@ -42,7 +42,7 @@ def spinning(make_node: Callable[[Context], Node]) -> Iterator[Node]:
 
     :param make_node: makes the node in a context.
     """
-    keep_freed_memory()
+    keep_freed_memory()  # those who spin in a thread take images
     context = Context()
     rclpy.init(context=context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     node = make_node(context)

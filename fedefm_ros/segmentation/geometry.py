@@ -36,11 +36,11 @@ from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.orientation import orient
 from fedefm_ros.segmentation.skeleton import cut_out_blobs
 from fedefm_ros.segmentation.skeleton import fill_narrow_holes
-from fedefm_ros.segmentation.stretches import catheter_ends
 from fedefm_ros.segmentation.stretches import split_by_label
 from fedefm_ros.segmentation.stretches import Stretch
 from fedefm_ros.segmentation.tracing import trace
 from fedefm_ros.segmentation.tracing import TracingParameters
+from fedefm_ros.segmentation.whole_wire import catheter_ends
 
 import numpy as np
 

@@ -22,6 +22,9 @@ import cv2
 from fedefm_ros import labels
 from fedefm_ros.segmentation.centerline import Fields
 from fedefm_ros.segmentation.centerline import Line
+from fedefm_ros.segmentation.whole_wire import CatheterEnd
+from fedefm_ros.segmentation.whole_wire import whole_wire
+from fedefm_ros.segmentation.whole_wire import WIRE_SHARE
 
 import numpy as np
 
@@ -33,16 +36,6 @@ _CHANGE_OF_LABEL_ALONE = 15.0
 _SECOND_CHANGE = 30.0
 # What the width of a pixel's cross-section weighs beside its label.
 _WIDTH_SAYS = 0.8
-# A guidewire is narrower than this share of its catheter's width.
-_WIRE_SHARE = 0.75
-# A catheter no wider than its wire and shorter than this share of it is taken for a part of it.
-_LITTLE = 0.33
-# The second catheter on a wire's line is none where it has this share of the first one's width.
-_NO_CATHETER = 0.9
-# So far from a catheter's end a wire's line may begin that came out of it; and how much of a line
-# tells what its end is.
-_NEAR = 12.0
-_END = 24
 # What shows of a wire inside a lumen may be interrupted for this long, and must be this long.
 _LUMEN_GAP = 16
 _LUMEN_LENGTH = 20
@@ -58,29 +51,6 @@ class Stretch:
     """0 or 1: the first or the last point lies where it leaves a catheter; -1: neither."""
     closed: bool = False
     """True for a ring, which has neither entry nor tip."""
-
-
-@dataclass(frozen=True)
-class CatheterEnd:
-    """Where a line that is called a catheter ends."""
-
-    point: np.ndarray
-    """(2,) x, y in the pixels of the line."""
-    width: float
-    """Of the line's last pixels."""
-
-
-def catheter_ends(line: Line, fields: Fields) -> list[CatheterEnd]:
-    """Return the ends of a line that are called a catheter."""
-    found = []
-    for last in (slice(None, _END), slice(-_END, None)):
-        widths = line.widths[last]
-        section = fields.across(fields.labels, line.points[last], line.normals[last],
-                                np.zeros(1), cv2.INTER_NEAREST)
-        if 2 * np.count_nonzero(section == labels.CATHETER) > len(widths):
-            found.append(CatheterEnd(line.points[0 if last.start is None else -1],
-                                     float(np.median(widths))))
-    return found
 
 
 def split_by_label(line: Line, fields: Fields, min_length: float, closed: bool = False,
@@ -100,10 +70,10 @@ def split_by_label(line: Line, fields: Fields, min_length: float, closed: bool =
     parts = _cut(catheter_cost, wire_cost, line.widths)
     if parts == [(0, len(line.widths), labels.CATHETER)]:
         # As likely as a wire in the middle that is called a catheter up to its tip.
-        within = _all_of_the_wire(_wire_within(catheter_cost - wire_cost), line, others)
+        within = whole_wire(_wire_within(catheter_cost - wire_cost), line, others)
         parts = within if len(within) < 3 else parts
     else:
-        parts = _all_of_the_wire(parts, line, others)
+        parts = whole_wire(parts, line, others)
     result = []
     for position, (start, stop, kind) in enumerate(parts):
         attached = -1
@@ -173,7 +143,7 @@ def _cut(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
     if gain < (_CHANGE if first else _SECOND_CHANGE):
         return [(0, count, kind)]
     sizes = {before: np.median(widths[:where]), after: np.median(widths[where:])}
-    thinner = sizes[labels.GUIDEWIRE] <= _WIRE_SHARE * sizes[labels.CATHETER]
+    thinner = sizes[labels.GUIDEWIRE] <= WIRE_SHARE * sizes[labels.CATHETER]
     if thinner:
         where = _where_it_narrows(catheter_cost, wire_cost, widths, before,
                                   0.5 * (sizes[labels.CATHETER] + sizes[labels.GUIDEWIRE]))
@@ -198,50 +168,6 @@ def _wire_within(says_wire: np.ndarray) -> list[tuple[int, int, int]]:
              (stop, len(says_wire), labels.CATHETER)]
     return [part for part in parts if part[0] < part[1]] if gains[stop] >= _SECOND_CHANGE \
         else [(0, len(says_wire), labels.CATHETER)]
-
-
-def _all_of_the_wire(parts: list[tuple[int, int, int]], line: Line,
-                     others: Sequence[CatheterEnd]) -> list[tuple[int, int, int]]:
-    """
-    Give the wire what is called a catheter beside it but is no wider than the wire.
-
-    On a line that shows, or comes out of, a wider catheter, all beyond that is a wire to its tip.
-    A network's labels can be wrong for a hundred pixels on end, and the wire would end where they
-    change, or run backwards from there. A microcatheter is wider than its wire and stays. Where no
-    wider one shows, the labels decide, unless there is little of what they call a catheter.
-    """
-    widths = line.widths
-    wire = [widths[start:stop] for start, stop, kind in parts if kind == labels.GUIDEWIRE]
-    if not wire or len(parts) < 2:
-        return parts
-    limit = float(np.median(np.concatenate(wire))) / _WIRE_SHARE
-    says = np.where(widths > limit, 1, np.where(widths > 0, -1, 0))
-    kinds = np.concatenate([np.full(stop - start, kind) for start, stop, kind in parts])
-    narrow = kinds.copy()
-    for place, (start, stop, kind) in enumerate(parts):
-        if kind != labels.CATHETER:
-            continue
-        # Seen from the end that is away from the wire: wide first, then narrow.
-        way = slice(start, stop) if place == 0 else slice(stop - 1, start - 1, -1)
-        keep = int(np.argmax(np.concatenate([[0], np.cumsum(says[way])])))
-        if stop - start - keep >= _CHANGE_OF_LABEL_ALONE:
-            kinds[way][keep:] = labels.GUIDEWIRE
-        if keep == 0 and stop - start < _LITTLE * sum(map(len, wire)):
-            narrow[way] = labels.GUIDEWIRE
-    if len(parts) == 3 and kinds[0] == kinds[-1] == labels.CATHETER:
-        # No wire leads from one catheter into another. Masks of what is called a catheter come
-        # out wider than a wire, but hardly as wide as the catheter that the wire came out of.
-        sizes = [np.median(widths[start:stop]) for start, stop, _ in (parts[0], parts[2])]
-        if min(sizes) <= _NO_CATHETER * max(sizes):
-            start, stop, _ = parts[0 if sizes[0] < sizes[1] else 2]
-            kinds[start:stop] = labels.GUIDEWIRE
-    own = line.points[[0, -1]]
-    left_another = any(end.width > limit and np.hypot(*(own - end.point).T).min() < _NEAR
-                       for end in others)
-    if np.count_nonzero(kinds == labels.CATHETER) < _CHANGE_OF_LABEL_ALONE and not left_another:
-        kinds = narrow
-    edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
-    return [(start, stop, int(kinds[start])) for start, stop in zip(edges, edges[1:])]
 
 
 def _where_it_narrows(catheter_cost: np.ndarray, wire_cost: np.ndarray, widths: np.ndarray,
