@@ -35,11 +35,11 @@ _STEPS = {
     'foundation': {'image_size': 64, 'images': 100, 'held_out': 40, 'batch': 16,
                    # Few steps at a stop, often: no two stations share a class, and what is not
                    # seen is soon forgotten.
-                   'local_steps': 100, 'stop_steps': 5, 'home_steps': 5, 'laps': 4,
-                   'learning_rate': 0.1},
-    'segmentation': {'image_size': 256, 'images': 120, 'held_out': 30, 'batch': 6,
-                     'local_steps': 150, 'stop_steps': 30, 'home_steps': 40, 'laps': 1,
-                     'learning_rate': 0.1},
+                   'local_steps': 100, 'stop_steps': 1, 'home_steps': 1, 'laps': 40,
+                   'learning_rate': 0.02, 'momentum': 0.95},
+    'segmentation': {'image_size': 128, 'images': 120, 'held_out': 30, 'batch': 6,
+                     'local_steps': 150, 'stop_steps': 2, 'home_steps': 2, 'laps': 20,
+                     'learning_rate': 0.05, 'momentum': 0.95},
 }
 
 
@@ -204,6 +204,7 @@ def _summary(out, plans, own, kinds, seed):
     from fedefm_ros.federation.station.journal import Journal
     from fedefm_ros.federation.station.own_round import FIRST_MODEL
     from fedefm_ros.federation.station.task import test_sets
+    from fedefm_ros.federation.weights import without_momentum
     from safetensors.torch import load_file
 
     task, sets = test_sets(next(iter(plans.values())), kinds, seed)
@@ -218,7 +219,7 @@ def _summary(out, plans, own, kinds, seed):
                     # The foundation model is the federation's; for masks, what the gate let by.
                     ('after', folder / 'models' / f'{_newest(journal, task)}.safetensors'),
                     ('federation', folder / 'models' / f'{journal.model}.safetensors')):
-                task.network.load_state_dict(load_file(path))
+                task.network.load_state_dict(without_momentum(load_file(path)))
                 row[f'accuracy_{when}'] = {
                     kind: task.measure(task.network.eval(), *sets[kind])['score']
                     for kind in kinds}

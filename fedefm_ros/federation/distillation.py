@@ -25,7 +25,9 @@ overseas), temperature T and y the labels (Do et al., FedEFM, ICRA 2025, eq. 2 a
 
 with the EMD scores s_j of eq. 3. What the equations leave open is in DistillationOptions. Works
 for classification, logits (B, K) and labels (B,), and for segmentation, logits (B, K, H, W) and
-labels (B, H, W), where an image's terms are means over its pixels.
+labels (B, H, W), where an image's terms are means over its pixels and the label term has the soft
+Dice of the batch beside the cross-entropy: one pixel in a hundred is an instrument's, and from random
+weights cross-entropy alone makes a network that calls nothing an instrument.
 """
 
 from collections.abc import Sequence
@@ -36,6 +38,7 @@ from typing import NamedTuple
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.emd import emd_score
 from fedefm_ros.federation.emd import EmdOptions
+from fedefm_ros.learning.losses import soft_dice
 
 import torch
 from torch.nn import functional
@@ -107,7 +110,7 @@ def distillation_loss(student: Outputs, teachers: Sequence[Outputs], labels: tor
     :param labels: (B,) or (B, H, W) int64.
     :raises FedefmError: outputs of different shapes, or features that are not finite.
     """
-    label_term = per_image(label_loss(student.logits, labels))
+    label_term = label_terms(student.logits, labels)
     if not teachers:
         return label_term.mean(), label_term.new_zeros(0, len(label_term))
     weights = torch.stack([teacher_weight(student, teacher, options) for teacher in teachers])
@@ -129,6 +132,12 @@ def teacher_weight(student: Outputs, teacher: Outputs, options: DistillationOpti
     if options.emd_unit == 'batch':
         score = score.mean().expand(len(score))
     return score.to(student.logits.dtype)
+
+
+def label_terms(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the loss of each image with its labels, (B,)."""
+    terms = per_image(label_loss(logits, labels))
+    return terms if labels.dim() == 1 else terms + soft_dice(logits, labels)
 
 
 def label_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.distillation import distillation_loss
 from fedefm_ros.federation.distillation import DistillationOptions
-from fedefm_ros.federation.distillation import label_loss
+from fedefm_ros.federation.distillation import label_terms
 from fedefm_ros.federation.distillation import Outputs
 from fedefm_ros.federation.weights import average
 from fedefm_ros.federation.weights import check_state
@@ -78,8 +78,8 @@ def outputs_of(network: nn.Module, images: torch.Tensor) -> Outputs:
 
 
 def supervised(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the foundation loss L_c: the mean cross-entropy with the labels."""
-    return label_loss(network(images), labels).mean()
+    """Return the loss L_c: the mean cross-entropy with the labels, for masks with soft Dice."""
+    return label_terms(network(images), labels).mean()
 
 
 class Workbench:

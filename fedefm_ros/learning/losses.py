@@ -37,11 +37,16 @@ def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor, smooth: f
     weight[0] = 1.0
     # By the number of pixels, not by their weights: a batch without instruments counts no more.
     entropy = functional.cross_entropy(logits, target, weight, reduction='sum') / target.numel()
+    return entropy + soft_dice(logits, target, smooth)
+
+
+def soft_dice(logits: torch.Tensor, target: torch.Tensor, smooth: float = 50.0) -> torch.Tensor:
+    """Return one minus soft Dice of the foreground classes; see cross_entropy_and_dice."""
     probability = logits.softmax(dim=1)[:, 1:]
     truth = functional.one_hot(target, logits.shape[1]).movedim(-1, 1)[:, 1:].to(logits.dtype)
     overlap = (probability * truth).sum(dim=(0, 2, 3))
     total = probability.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
-    return entropy + (1.0 - (2.0 * overlap + smooth) / (total + smooth)).mean()
+    return (1.0 - (2.0 * overlap + smooth) / (total + smooth)).mean()
 
 
 def centreline_dice(logits: torch.Tensor, target: torch.Tensor, iterations: int = 8,

@@ -104,7 +104,8 @@ class FederationNode(StationNode):
         folder = Path(settings['state'] or f'~/.fedefm/{self._station}').expanduser()
         plan = _plan(settings)
         crew = Crew(folder, plan, settings['threads'], settings['learning_rate'],
-                    settings['niceness'], settings['send_clip'], settings['send_noise'])
+                    settings['niceness'], settings['send_clip'], settings['send_noise'],
+                    settings['momentum'])
         self._transport = RosTransport(self, self._station, options.stations,
                                        options.chunk_timeout)
         self._status = self.create_publisher(

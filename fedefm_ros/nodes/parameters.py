@@ -187,8 +187,15 @@ FEDERATION = (
     Parameter('home_steps', 40, 'Gradient steps of the distillation at home.', CONFIGURE,
               0, 10**7),
     Parameter('stops', 0, 'Stations that a trip visits; 0: all others.', CONFIGURE, 0, 1000),
-    Parameter('laps', 1, 'Times that a trip goes around its stops.', CONFIGURE, 1, 1000),
-    Parameter('learning_rate', 0.1, 'Of the gradient steps.', CONFIGURE, 0.0, 10.0),
+    Parameter('laps', 1,
+              'Times that a trip goes around its stops, past its own station in between: few steps '
+              'at each stop, often, forget least and send most.', CONFIGURE, 1, 100),
+    Parameter('learning_rate', 0.02, 'Of the gradient steps.', CONFIGURE, 0.0, 10.0),
+    Parameter('momentum', 0.95,
+              'Of the gradient steps; above 0 it travels with the weights, which doubles what is '
+              'sent, and a step no longer undoes what the stop before has taught. Above 0 at all '
+              'stations or at none; to change that needs a new state folder.', CONFIGURE, 0.0,
+              0.999),
     Parameter('deadline', 900.0,
               'Seconds of idle time that a round waits for its own model to come home, and then '
               'for the neighbours.', CONFIGURE, 0.1, 1e7),

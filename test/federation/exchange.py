@@ -78,12 +78,14 @@ class InlineCrew:
 class Exchange:
     """Stations, what is under way between them, and one clock for all."""
 
-    def __init__(self, folder: Path, names, plans=None, **options):
+    def __init__(self, folder: Path, names, plans=None, momentum=0.0, **options):
         """
         Make the stations' keys; `start` starts them.
 
         :param plans: station -> TaskPlan.
+        :param momentum: of all stations' steps.
         """
+        self._momentum = momentum
         self.names = list(names)
         self.now = 1000.0
         self.members: dict[str, Member] = {}
@@ -118,7 +120,8 @@ class Exchange:
         if name not in self._tasks:
             self._tasks[name] = make_task(self._plans[name])
         # A worker that was killed left its task behind; a new one opens it anew.
-        self.crews[name] = InlineCrew(Work(self._tasks[name], self.state(name)))
+        self.crews[name] = InlineCrew(Work(self._tasks[name], self.state(name),
+                                           momentum=self._momentum))
         made = MemberOptions(tuple(self.names), name, **{
             'interval': 0.0, 'deadline': 60.0, 'chunk_size': 1 << 16, 'local_steps': 4,
             'stop_steps': 2, 'home_steps': 2, **self._options, **options})

@@ -21,6 +21,7 @@ from fedefm_ros.federation.distillation import Outputs
 from fedefm_ros.federation.distillation import soft_loss
 from fedefm_ros.federation.distillation import teacher_weight
 from fedefm_ros.federation.emd import EmdOptions
+from fedefm_ros.learning.losses import soft_dice
 
 import pytest
 
@@ -103,14 +104,16 @@ def test_teachers_get_no_gradient():
     assert teacher.logits.grad is None and teacher.features.grad is None
 
 
-def test_segmentation_terms_are_means_over_pixels():
+def test_segmentation_terms_are_means_over_pixels_and_masks_have_soft_dice():
     student, teacher = (outputs(k, logits=(2, 3, 4, 4), features=(2, 6, 2, 2)) for k in (0, 1))
     labels = torch.randint(3, (2, 4, 4), generator=torch.Generator().manual_seed(0))
     loss, _ = distillation_loss(student, [teacher], labels, OFF)
     pixels = [made.logits.permute(0, 2, 3, 1).reshape(-1, 3) for made in (student, teacher)]
     flat, _ = distillation_loss(Outputs(pixels[0], student.features),
                                 [Outputs(pixels[1], teacher.features)], labels.flatten(), OFF)
-    assert float(loss) == pytest.approx(float(flat), rel=1e-5)
+    dice = (1 - OFF.beta) * soft_dice(student.logits, labels)
+    assert float(dice) > 0.01
+    assert float(loss) == pytest.approx(float(flat + dice), rel=1e-5)
 
 
 def test_sum_of_teachers_counts_each_and_mean_does_not():

@@ -103,6 +103,11 @@ def test_a_visitor_goes_on_with_a_bounded_change(tmp_path, monkeypatch):
     assert exchange.members['ada'].journal.history[-1]['present'] == ['bert']
 
 
+def test_a_momentum_that_travels_cannot_be_clipped(tmp_path):
+    with pytest.raises(FedefmError, match='momentum'):
+        Crew(tmp_path, TaskPlan(), send_clip=0.1, momentum=0.9)
+
+
 def test_noise_without_a_clip_is_a_mistake(tmp_path):
     with pytest.raises(FedefmError, match='send_clip'):
         Crew(tmp_path, TaskPlan(), send_noise=0.1)

@@ -32,7 +32,9 @@ from fedefm_ros.federation.station.journal import MIX
 from fedefm_ros.federation.transfer.codec import decode
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.trust.refusal import Refused
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import state_of
+from fedefm_ros.federation.weights import with_momentum
 
 import pytest
 
@@ -60,16 +62,66 @@ def test_all_make_their_rounds_and_learn_from_each_other(exchange):
                       (1, name) for name in NAMES]
 
 
-def test_what_is_sent_is_weights_and_nothing_else(tmp_path):
+def test_trips_of_many_laps_pass_their_own_station_and_take_their_momentum_along(tmp_path):
+    laps, rounds = 12, 2
+    exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), momentum=0.9, laps=laps,
+                        rounds=rounds, **TRUSTING)
+    start_all(exchange)
+    most = 0
+
+    def ended():
+        nonlocal most
+        most = max([most, *(len(list((exchange.state(name) / 'outbox').iterdir()))
+                            for name in NAMES)])
+        return exchange.rounds(rounds)()
+
+    exchange.run(ended, 20000)
+    for name, member in exchange.members.items():
+        assert member.journal.refusals == {}
+        hops = [said.hop for said in exchange.announced if said.owner == name
+                and said.purpose == 'overseas' and said.round == 0]
+        assert hops == list(range(3 * laps - 1))
+        stops = [said.recipients[0] for said in exchange.announced if said.owner == name
+                 and said.purpose == 'overseas' and said.round == 0]
+        assert stops.count(name) == laps - 1 and stops[-1] != name
+        state = load_file(exchange.state(name) / 'models' / f'{member.journal.model}.safetensors')
+        assert any(value.any() for key, value in state.items() if key.startswith(MOMENTUM))
+        used = load_file(sorted((exchange.state(name) / 'accepted').glob('round*'))[-1])
+        assert not any(key.startswith(MOMENTUM) for key in used)
+        # What was sent on is forgotten once its trip has gone further.
+        assert len(member.journal.offers) < 8
+    assert most < 12
+
+
+def test_a_trip_that_ends_at_its_own_station_is_a_return(tmp_path):
+    exchange = Exchange(tmp_path, ('ada', 'bert'), plans(('ada', 'bert'), KINDS), laps=3,
+                        rounds=1, **TRUSTING)
+    for name in ('ada', 'bert'):
+        exchange.start(name)
+    # Bert's model is at its own station, after a lap; ada is gone before it is sent on.
+    exchange.run(lambda: any(
+        visit['stage'] == 'train' and Manifest.from_json(visit['manifest']).owner == 'bert'
+        and Manifest.from_json(visit['manifest']).purpose == 'overseas'
+        for visit in exchange.members['bert'].journal.visits.values()), 20000)
+    exchange.kill('ada')
+    exchange.run(lambda: exchange.members['bert'].journal.round == 1, 20000)
+    journal = exchange.members['bert'].journal
+    assert journal.history[-1]['present'] == ['ada'], journal.history
+    audit = (exchange.state('bert') / 'audit.jsonl').read_text()
+    assert 'did not come home' not in audit
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.9])
+def test_what_is_sent_is_weights_and_nothing_else(tmp_path, momentum):
     exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=1, encrypt=False,
-                        codec='safetensors', **TRUSTING)
+                        codec='safetensors', momentum=momentum, **TRUSTING)
     payloads = {}
     exchange.tamper = lambda asker, station, index, data: \
         payloads.setdefault((asker, station), []).append(data) or [data]
     start_all(exchange)
     exchange.run(exchange.rounds(1))
     network = exchange._tasks['ada'].network
-    table = state_of(network)
+    table = with_momentum(state_of(network), network) if momentum else state_of(network)
     sizes = {manifest.sha256: manifest.size for manifest in exchange.announced}
     for chunks in payloads.values():
         data = b''.join(chunks)
@@ -81,7 +133,7 @@ def test_what_is_sent_is_weights_and_nothing_else(tmp_path):
     # A header and the tensors: no byte is left that could be of an image.
     assert len(set(sizes.values())) == 1
     weights = sum(value.numel() * value.element_size() for value in table.values())
-    assert next(iter(sizes.values())) - weights < 8192
+    assert next(iter(sizes.values())) - weights < (16384 if momentum else 8192)
 
 
 def test_sealed_weights_are_for_their_receivers_only(exchange):

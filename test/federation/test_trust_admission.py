@@ -27,7 +27,9 @@ from fedefm_ros.federation.trust.held_out import held_out_refusal
 from fedefm_ros.federation.trust.limits import Limits
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.weights import average
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import state_of
+from fedefm_ros.federation.weights import with_momentum
 
 from hypothesis import given
 from hypothesis import settings
@@ -103,6 +105,31 @@ def test_what_does_not_fit_is_refused_with_its_reason(own, spoil, reason):
     assert refusal(spoil(own), own) == reason
 
 
+def test_a_momentum_longer_than_honest_steps_leave_is_refused(bench, own):
+    bench.options = StepOptions(learning_rate=0.3, momentum=0.9, clip_norm=0.01)
+    honest = local(bench, with_momentum(own, bench.network), batches(ALL, 60, 1))
+    own = with_momentum(own, bench.network)
+    longest = 0.01 / (1 - 0.9)
+    admit(honest, own, own, longest_momentum=longest)
+    assert sum(float(value.square().sum()) for key, value in honest.items()
+               if key.startswith(MOMENTUM)) ** 0.5 > longest / 10
+    for factor in (-40.0, 1e30):
+        huge = {key: value * factor if key.startswith(MOMENTUM) else value
+                for key, value in honest.items()}
+        with pytest.raises(Refused) as refused:
+            admit(huge, own, own, longest_momentum=longest)
+        assert refused.value.reason == 'norm' and 'momentum' in str(refused.value)
+
+
+def test_a_momentum_has_to_be_there_whole_and_finite(bench, own):
+    whole = with_momentum(own, bench.network)
+    first = next(key for key in whole if key.startswith(MOMENTUM))
+    assert refusal(own, whole) == 'wrong_shape'
+    assert refusal({key: value for key, value in whole.items() if key != first},
+                   whole) == 'wrong_shape'
+    assert refusal(changed(whole, first, lambda v: v + float('nan')), whole) == 'not_finite'
+
+
 @pytest.mark.parametrize('key, value', [
     ('bn.running_var', [-1.0, 9.0]), ('bn.running_var', [1e30, 9.0]),
     ('bn.running_mean', [-1e12, 0.0])])
@@ -149,6 +176,16 @@ def test_clipping_keeps_what_is_near_and_survives_what_is_huge(own):
     huge = {key: torch.full_like(value, 3.4e38) for key, value in own.items()}
     clipped = clip_difference(changed(own, 'head.bias', lambda v: v - 3e38), huge, 1.0)
     assert all(value.isfinite().all() for value in clipped.values())
+
+
+def test_a_momentum_is_moved_by_the_share_of_its_weights(bench, own):
+    mine = with_momentum(own, bench.network)
+    theirs = {key: value + (8.0 if key.startswith(MOMENTUM) else 1.0)
+              for key, value in mine.items()}
+    clipped = clip_difference(mine, theirs, distance(own, {key: own[key] + 0.25 for key in own}))
+    for key, value in mine.items():
+        moved = 2.0 if key.startswith(MOMENTUM) else 0.25
+        assert torch.allclose(clipped[key] - value, torch.tensor(moved), atol=1e-5)
 
 
 def test_statistics_and_counters_stay_the_own(own):

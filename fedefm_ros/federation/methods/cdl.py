@@ -14,7 +14,7 @@
 
 """CDL: two networks a silo that learn from each other; only one of them travels."""
 
-from fedefm_ros.federation.distillation import label_loss
+from fedefm_ros.federation.distillation import label_terms
 from fedefm_ros.federation.distillation import per_image
 from fedefm_ros.federation.distillation import soft_loss
 from fedefm_ros.federation.methods.gossip import mix
@@ -87,7 +87,7 @@ class Cdl(PeerMethod):
 def backbone_loss(backbone: torch.Tensor, labels: torch.Tensor, sub: torch.Tensor, beta: float,
                   ) -> torch.Tensor:
     """Return L_task + beta H(b, s), cd+, of both networks' logits."""
-    return label_loss(backbone, labels).mean() + divergence(backbone, sub, beta)
+    return label_terms(backbone, labels).mean() + divergence(backbone, sub, beta)
 
 
 def divergence(learner: torch.Tensor, other: torch.Tensor, weight: float) -> torch.Tensor:

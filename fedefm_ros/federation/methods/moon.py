@@ -14,7 +14,7 @@
 
 """MOON: FedAvg with a contrast between the server's and the silo's own last model."""
 
-from fedefm_ros.federation.distillation import label_loss
+from fedefm_ros.federation.distillation import label_terms
 from fedefm_ros.federation.methods.fedavg import FedAvg
 from fedefm_ros.federation.methods.method import Federation
 from fedefm_ros.federation.methods.method import key
@@ -55,7 +55,7 @@ class Moon(FedAvg):
 
         def loss(network, images, labels):
             own = outputs_of(network, images)
-            value = label_loss(own.logits, labels).mean()
+            value = label_terms(own.logits, labels).mean()
             if away is None:
                 return value
             with torch.no_grad():

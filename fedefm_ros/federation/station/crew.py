@@ -53,19 +53,23 @@ class Crew:
     TRIES = 3
 
     def __init__(self, folder: Path, plan: TaskPlan, threads: int = 1, learning_rate: float = 0.1,
-                 niceness: int = 15, send_clip: float = 0.0, send_noise: float = 0.0):
+                 niceness: int = 15, send_clip: float = 0.0, send_noise: float = 0.0,
+                 momentum: float = 0.0):
         """
         Start nothing yet.
 
-        :param send_clip: of work.Work, as send_noise and learning_rate.
-        :raises FedefmError: noise without a clip.
+        :param send_clip: of work.Work, as send_noise, learning_rate and momentum.
+        :raises FedefmError: noise without a clip, or a clip with a momentum.
         """
+        if send_clip and momentum:
+            raise FedefmError(f'send_clip is {send_clip:g} and momentum {momentum:g}; a momentum that '
+                              'travels tells gradients, which send_clip is to hide: set one to 0')
         if send_noise and not send_clip:
             raise FedefmError(f'send_noise is {send_noise:g} and send_clip 0; noise is a multiple '
                               'of send_clip, so set that, too')
         folder.mkdir(parents=True, exist_ok=True)
         settings = {'task': json.loads(plan.to_json()), 'threads': threads,
-                    'learning_rate': learning_rate, 'niceness': niceness,
+                    'learning_rate': learning_rate, 'momentum': momentum, 'niceness': niceness,
                     'send_clip': send_clip, 'send_noise': send_noise}
         self._command = [sys.executable, '-m', 'fedefm_ros.federation.station.worker',
                          str(folder), json.dumps(settings)]

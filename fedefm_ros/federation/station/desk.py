@@ -17,6 +17,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 import hashlib
 import mmap
 from pathlib import Path
@@ -44,6 +45,10 @@ from fedefm_ros.federation.trust.sealing import seal_key
 
 OUTBOX_BYTES = 4 << 30
 AUDIT_BYTES = 4 << 20
+
+
+#: The same few texts are read many times a second.
+_read = lru_cache(1024)(Manifest.from_json)
 
 
 class Desk:
@@ -181,6 +186,21 @@ class Desk:
         self._unannounced.discard(packed[0].sha256)
         self.outbox.remove(packed[0].sha256)
 
+    def offers(self) -> list[Manifest]:
+        """Return what is offered now, the oldest first."""
+        return [_read(text) for text in self.journal.offers]
+
+    def withdraw(self, offers: list[Manifest]) -> None:
+        """Offer something no longer."""
+        for said in offers:
+            self.journal.offers.remove(said.to_json())
+        # What is not encrypted may be offered twice.
+        still = {said.sha256 for said in self.offers()}
+        for sha256 in {said.sha256 for said in offers} - still:
+            self._keys.pop(sha256, None)
+            self.outbox.remove(sha256)
+        self.touch()
+
     def tell_refusal(self, manifest: Manifest) -> None:
         """Tell the sender of a visitor that it is not taken, so that it goes on without a stop."""
         if manifest.purpose == 'overseas':
@@ -189,10 +209,9 @@ class Desk:
 
     def take_back(self, refusal: Manifest) -> tuple[Manifest, tuple[Offered, bytes | None]] | None:
         """Return what was offered and refused, to be announced elsewhere; None: it is gone."""
-        for text in self.journal.offers:
-            said = Manifest.from_json(text)
+        for said in self.offers():
             if refusal.is_refusal_of(said) and said.sha256 in self._keys:
-                self.journal.offers.remove(text)
+                self.journal.offers.remove(said.to_json())
                 self._unannounced.add(said.sha256)
                 return said, (Offered(said.sha256, said.size, said.chunk_size),
                               self._keys[said.sha256])
@@ -228,7 +247,7 @@ class Desk:
         ).signed_by(self.identity)
         # Of the own finished models only the newest is of use; visitors' wait to be fetched.
         kept = [text for text in journal.offers
-                if purpose != 'aggregate' or Manifest.from_json(text).purpose != 'aggregate']
+                if purpose != 'aggregate' or _read(text).purpose != 'aggregate']
         journal.offers = [*kept, manifest.to_json()][-self._most_offers:]
         self._keys[offered.sha256] = key
         # Before others can see it: after a restart it must be known.
@@ -243,8 +262,7 @@ class Desk:
         for path in (self.folder / 'models').glob('*.safetensors'):
             if path.stem not in needed:
                 path.unlink(missing_ok=True)
-        offered = self._unannounced | {
-            Manifest.from_json(text).sha256 for text in self.journal.offers}
+        offered = self._unannounced | {said.sha256 for said in self.offers()}
         sweep(self.folder / 'inbox', {Manifest.from_json(visit['manifest']).sha256
                                       for visit in self.journal.visits.values()})
         self._keys = {sha256: key for sha256, key in self._keys.items() if sha256 in offered}

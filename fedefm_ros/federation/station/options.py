@@ -45,7 +45,8 @@ class MemberOptions:
     home_steps: int = 40
     #: Stations that a trip visits; 0: all others.
     stops: int = 0
-    #: Times that a trip goes around its stops: few steps at each, often, forget least.
+    #: Times that a trip goes around its stops, past its own station in between: few steps at
+    #: each, often, forget least.
     laps: int = 1
     #: Share of the returned weights that the student starts from; see methods/fedefm.py.
     adopt: float = 1.0
@@ -103,13 +104,13 @@ class MemberOptions:
 
     def route(self, owner: str, number: int) -> tuple[str, ...]:
         """
-        Return the stops of an owner's trip in a round, in order.
+        Return the stops of an owner's trip in a round, in order; between two laps, the owner.
 
         Odd rounds go the other way round, so that no kind of data is always the last one seen.
         """
         stops = self.stops or len(self.stations) - 1
         order = trip(self.overlay(), number, self.stations.index(owner), stops)
-        names = [self.stations[k] for k in order] * self.laps
+        names = ([*(self.stations[k] for k in order), owner] * self.laps)[:-1]
         return tuple(reversed(names) if number % 2 else names)
 
 

@@ -67,8 +67,8 @@ class OwnRound:
         desk, phase = self._desk, self._desk.journal.phase
         self._forget_damaged()
         desk.sweep()
-        for text in desk.journal.offers:
-            desk.transport.announce(Manifest.from_json(text))
+        for said in desk.offers():
+            desk.transport.announce(said)
         if phase != phases.REST and not self._is_announced():
             self._begin()
 
@@ -126,8 +126,10 @@ class OwnRound:
         elif what == 'home':
             journal.trained, journal.trained_scores = result['model'], result['scores']
             weight = result['emd_weight']
-            journal.emd_weights = {} if math.isnan(weight) else dict.fromkeys(
-                self._desk.options.route(self._desk.options.name, journal.round), weight)
+            own = self._desk.options.name
+            journal.emd_weights = {} if math.isnan(weight) else {
+                name: weight for name in self._desk.options.route(own, journal.round)
+                if name != own}
             self._enter(phases.MIX)
         elif what == 'slowdowns':
             self._judge(result['slowdowns'])
@@ -212,8 +214,7 @@ class OwnRound:
         journal = self._desk.journal
         purpose = {phases.AWAY: 'overseas', phases.MIX: 'aggregate'}.get(journal.phase)
         return any(said.owner == self._desk.options.name and said.purpose == purpose
-                   and said.round == journal.round
-                   for said in map(Manifest.from_json, journal.offers))
+                   and said.round == journal.round for said in self._desk.offers())
 
     def _announce(self, phase: str, packed) -> None:
         journal, options = self._desk.journal, self._desk.options
@@ -313,9 +314,9 @@ class OwnRound:
         journal.round += not first
         journal.returned, journal.trained, journal.candidate = [], '', ''
         # Trips of an ended round need not be told of any more.
-        journal.offers = [text for text in journal.offers if not (
-            Manifest.from_json(text).owner == self._desk.options.name
-            and Manifest.from_json(text).purpose == 'overseas')]
+        self._desk.withdraw([said for said in self._desk.offers()
+                             if said.owner == self._desk.options.name
+                             and said.purpose == 'overseas'])
         journal.phase, journal.spent = phases.REST, 0.0
         self._rested_since = self._desk.clock()
         self._desk.save()

@@ -114,11 +114,16 @@ class Task:
         """Write a model file that a station can load; return its id."""
         raise NotImplementedError
 
-    def architecture_hash(self) -> str:
-        """Return a hex SHA-256 of names, shapes and types of all tensors and of the task."""
+    def architecture_hash(self, momentum: bool = False) -> str:
+        """
+        Return a hex SHA-256 of names, shapes and types of all tensors and of the task.
+
+        :param momentum: whether momentum travels with the weights.
+        """
         table = [(key, str(value.dtype), list(value.shape))
                  for key, value in sorted(self.network.state_dict().items())]
-        text = json.dumps([self.plan.task, type(self.network).__name__, table])
+        text = json.dumps([self.plan.task, type(self.network).__name__, table,
+                           *(['momentum'] if momentum else [])])
         return hashlib.sha256(text.encode()).hexdigest()
 
 

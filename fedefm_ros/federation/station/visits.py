@@ -50,8 +50,11 @@ class Visits:
         """Take an announcement; what is not for this station is passed over, bad ones counted."""
         desk, key = self._desk, manifest.nonce.hex()
         own = desk.options.name
-        if own not in manifest.recipients or manifest.sender == own or key in desk.journal.visits:
+        if manifest.sender == own or key in desk.journal.visits:
             return  # the last: told again, as after a restart
+        if own not in manifest.recipients:
+            self._moved_on(manifest)
+            return
         try:
             manifest.verify(desk.peers)
             if manifest.purpose == 'refused':
@@ -91,9 +94,13 @@ class Visits:
             # A peer's fault costs the peer's model, nothing else.
             self._give_up(key, Refused(outcome.reason or 'failed', outcome.error))
         elif what == 'host':
-            visit = self._desk.journal.visits[key]
+            visit, manifest = self._desk.journal.visits[key], self._manifest(key)
             visit['stage'], visit['model'] = OFFER, outcome.result['model']
-            self._desk.offer(key, visit['model'])
+            if self._next_stop(manifest)[1] or manifest.owner != self._desk.options.name:
+                self._desk.offer(key, visit['model'])
+            else:  # past its own station, and nobody is left to go to
+                self._done_with(key)
+                self._came_home(manifest, visit['model'])
         elif what == 'offer':
             self._send_on(key, outcome.result)
         else:
@@ -157,10 +164,14 @@ class Visits:
             desk.crew.submit(f'try_out {key}', 'try_out', urgent=True, **told, own=own)
 
     def _send_on(self, key: str, packed) -> None:
-        manifest = self._manifest(key)
-        hop, stop = self._desk.next_stop(manifest.owner, manifest.round, manifest.hop + 1)
+        manifest, model = self._manifest(key), self._desk.journal.visits[key]['model']
+        hop, stop = self._next_stop(manifest)
         # Before it is announced, which writes both at once: it is not sent on twice.
         self._done_with(key)
+        if not stop and manifest.owner == self._desk.options.name:
+            self._desk.discard(packed)
+            self._came_home(manifest, model)
+            return
         self._desk.announce(packed, 'overseas' if stop else 'return', manifest.owner,
                             manifest.round, hop, (stop or manifest.owner,),
                             manifest.architecture_hash)
@@ -179,9 +190,35 @@ class Visits:
                 return  # one whose piece was lost comes after the next round's
             journal.neighbours[manifest.owner] = {
                 'model': result['model'], 'round': manifest.round, 'scores': result['scores']}
-        elif journal.phase == phases.AWAY and manifest.round == journal.round:
-            journal.returned = [result['model']]
+        else:
+            self._came_home(manifest, result['model'])
+
+    def _came_home(self, manifest: Manifest, model: str) -> None:
+        journal = self._desk.journal
+        if journal.phase == phases.AWAY and manifest.round == journal.round:
+            journal.returned = [model]
             journal.present = sorted({*journal.present, manifest.sender})
+
+    def _moved_on(self, manifest: Manifest) -> None:
+        """Forget what was sent on of a model that has made a further stop: nobody asks for it."""
+        desk = self._desk
+        if manifest.purpose not in ('overseas', 'return'):
+            return
+        past = [offer for offer in desk.offers()
+                if (offer.owner, offer.round) == (manifest.owner, manifest.round)
+                and offer.hop < manifest.hop and offer.purpose == 'overseas']
+        if not past:
+            return
+        try:
+            manifest.verify(desk.peers)
+        except Refused:
+            return  # whom it is for counts it
+        # One of the own stays: it says that the trip has begun.
+        newest = past[-1:] if manifest.owner == desk.options.name else []
+        desk.withdraw([offer for offer in past if offer not in newest])
+
+    def _next_stop(self, manifest: Manifest) -> tuple[int, str]:
+        return self._desk.next_stop(manifest.owner, manifest.round, manifest.hop + 1)
 
     def _give_up(self, key: str, refused: Refused) -> None:
         self._refuse(refused, self._manifest(key))

@@ -46,6 +46,8 @@ from fedefm_ros.federation.weights import average
 from fedefm_ros.federation.weights import check_state
 from fedefm_ros.federation.weights import State
 from fedefm_ros.federation.weights import state_bytes
+from fedefm_ros.federation.weights import with_momentum
+from fedefm_ros.federation.weights import without_momentum
 from fedefm_ros.files import write_atomically
 
 from safetensors import SafetensorError
@@ -73,10 +75,11 @@ class Work:
     SENT = 'sent.safetensors'
 
     def __init__(self, task: Task, folder: Path, learning_rate: float = 0.1,
-                 send_clip: float = 0.0, send_noise: float = 0.0):
+                 send_clip: float = 0.0, send_noise: float = 0.0, momentum: float = 0.0):
         """
         Put a task to work.
 
+        :param momentum: of the gradient steps; above 0 it travels and rests with the weights.
         :param send_clip: greatest length of the change in one message; 0: no limit.
         :param send_noise: standard deviation of noise on it, as a multiple of send_clip.
         """
@@ -84,13 +87,20 @@ class Work:
         self._clip, self._noise = send_clip, send_noise
         self._remembered: dict[str, State] = {}
         self._folder = folder
-        self._bench = Workbench(task.network, StepOptions(learning_rate))
+        options = StepOptions(learning_rate, momentum)
+        self._bench = Workbench(task.network, options)
+        #: Gradients are clipped, and their sum with weights m^k is no longer than that.
+        self._longest_momentum = 1.01 * options.clip_norm / (1 - momentum)
+        # Zeros of the momentum are kept, so that what rests always has all that travels.
         self._initial = {key: value.clone() for key, value in self._bench.reference.items()}
+        if momentum:
+            self._initial = with_momentum(self._initial, task.network)
+        self._architecture_hash = task.architecture_hash(momentum > 0)
 
     def start(self) -> dict:
         """Keep the weights that all stations start from; tell what the task is."""
         return {'model': self._keep(self._initial), 'samples': self.task.samples,
-                'architecture_hash': self.task.architecture_hash()}
+                'architecture_hash': self._architecture_hash}
 
     def local(self, model: str, steps: int, round: int) -> dict:  # noqa: A002
         """Train a model on the station's own data."""
@@ -100,7 +110,7 @@ class Work:
     def host(self, manifest: str, key: str, owner: str, steps: int, round: int,  # noqa: A002
              hop: int) -> dict:
         """Train a visitor on the station's own data (eq. 1); its owner never sees them."""
-        visitor = admit(self._received(manifest, key), self._bench.reference, self._initial)
+        visitor = self._admitted(manifest, key, self._initial)
         batches = self.task.data.batches(steps, round, 'visit', owner, hop)
         trained = self._private(overseas(self._bench, visitor, batches), visitor)
         return {'model': self._keep(trained, push=False)}
@@ -123,8 +133,7 @@ class Work:
 
     def try_out(self, manifest: str, key: str, own: str) -> dict:
         """Take a fetched model that is to teach: check it against the own one, and try it."""
-        state = admit(self._received(manifest, key), self._bench.reference, self.read(own))
-        return self._scored(state, push=False)
+        return self._scored(self._admitted(manifest, key, self.read(own)), push=False)
 
     def home(self, own: str, returned: list, steps: int, round: int,  # noqa: A002
              adopt: float) -> dict:
@@ -148,8 +157,8 @@ class Work:
 
     def slowdowns(self, models: list, used: str) -> dict:
         """Time models beside the one in use."""
-        return {'slowdowns': self.task.slowdowns([self.read(name) for name in models],
-                                                 self.read(used))}
+        return {'slowdowns': self.task.slowdowns([self._weights(name) for name in models],
+                                                 self._weights(used))}
 
     def shadow(self, model: str, used: str, frames: str) -> dict:
         """
@@ -157,12 +166,13 @@ class Work:
 
         :param frames: file of frames.write_frames; in the memory of the process that asks.
         """
-        return self.task.shadow(self.read(model), self.read(used), read_frames(Path(frames)))
+        return self.task.shadow(self._weights(model), self._weights(used),
+                                read_frames(Path(frames)))
 
     def accept(self, model: str, provenance: dict) -> dict:
         """Write a model for the station's own use, with where it comes from."""
         path = self._folder / 'accepted' / f'{provenance["name"]}.safetensors'
-        model_id = self.task.export(path, self.read(model), provenance)
+        model_id = self.task.export(path, self._weights(model), provenance)
         return {'path': str(path), 'model_id': model_id}
 
     def read(self, model: str) -> State:
@@ -175,9 +185,13 @@ class Work:
             state = load(path.read_bytes())
         except (OSError, SafetensorError) as error:
             raise FedefmError(f'{path} cannot be read ({error})') from error
-        check_state(state, self._bench.reference, str(path))
+        check_state(state, self._initial, str(path))
         self._remember(model, state)
         return state
+
+    def _weights(self, model: str) -> State:
+        """Return a state at rest without what only training needs."""
+        return without_momentum(self.read(model))
 
     def _private(self, state: State, base: State) -> State:
         """Return what may be sent of a state to those who know its base."""
@@ -191,24 +205,28 @@ class Work:
         path = self._folder / self.SENT
         try:
             state = load(path.read_bytes()) if path.is_file() else self._initial
-            check_state(state, self._bench.reference, str(path))
+            check_state(state, self._initial, str(path))
         except (OSError, SafetensorError) as error:
             raise FedefmError(f'{path} cannot be read ({error})') from error
         return state
 
+    def _admitted(self, manifest: str, key: str, own: State) -> State:
+        return admit(self._received(manifest, key), self._initial, own,
+                     longest_momentum=self._longest_momentum)
+
     def _received(self, manifest: str, key: str) -> State:
         said = Manifest.from_json(manifest)
-        said.check_architecture(self.task.architecture_hash())
+        said.check_architecture(self._architecture_hash)
         # All chunks are there and were checked: this only checks the whole, and decrypts.
         fetch = Fetch(said, self._folder / 'inbox', checked=True)
         path = fetch.finish(bytes.fromhex(key) or None)
         try:
-            return decode(path, said.codec, self._bench.reference)
+            return decode(path, said.codec, self._initial)
         finally:
             path.unlink(missing_ok=True)
 
     def _scored(self, state: State, push: bool = True) -> dict:
-        self._bench.network.load_state_dict(state)
+        self._bench.network.load_state_dict(without_momentum(state))
         began = time.monotonic()
         scores = self.task.score(self._bench.network.eval())
         return {'model': self._keep(state, push), 'scores': scores,

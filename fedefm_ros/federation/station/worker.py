@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     Work until standard input ends.
 
     :param arguments: folder, and a JSON table with `task` (of TaskPlan), `threads`,
-        `learning_rate`, `niceness`, `send_clip` and `send_noise`.
+        `learning_rate`, `momentum`, `niceness`, `send_clip` and `send_noise`.
     """
     folder, settings = Path(arguments[0]), json.loads(arguments[1])
     _end_with_parent()
@@ -62,7 +62,7 @@ def _work(folder, settings):
     torch.set_num_threads(settings['threads'])
     task = make_task(TaskPlan.from_json(json.dumps(settings['task'])))
     return Work(task, folder, settings['learning_rate'], settings['send_clip'],
-                settings['send_noise'])
+                settings['send_noise'], settings['momentum'])
 
 
 def _end_with_parent() -> None:

@@ -14,6 +14,8 @@
 
 """Whether weights that came from a peer may be used at all: form, numbers, size."""
 
+import math
+
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.trust.clipping import is_weight
 from fedefm_ros.federation.trust.clipping import tensor_distance
@@ -21,10 +23,12 @@ from fedefm_ros.federation.trust.clipping import tensor_length
 from fedefm_ros.federation.trust.limits import Limits
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.weights import check_state
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import State
 
 
-def admit(state: State, reference: State, own: State, limits: Limits = Limits()) -> State:
+def admit(state: State, reference: State, own: State, limits: Limits = Limits(),
+          longest_momentum: float = math.inf) -> State:
     """
     Return the state if it fits, is finite and not too far from the own weights.
 
@@ -33,6 +37,8 @@ def admit(state: State, reference: State, own: State, limits: Limits = Limits())
 
     :param reference: names, shapes and types; its values do not matter.
     :param own: the station's own weights, of the same form.
+    :param longest_momentum: of all tensors together; gradients that are clipped to a length c leave
+        no momentum m longer than c / (1 - m).
     :raises Refused: 'wrong_shape', 'not_finite' or 'norm'.
     """
     try:
@@ -55,8 +61,14 @@ def admit(state: State, reference: State, own: State, limits: Limits = Limits())
         _check(key, way, limits.tensor_ratio, usual)
     _check('all weights together', moved ** 0.5, limits.whole_ratio, whole)
     for key, value in state.items():
-        if value.is_floating_point() and not is_weight(key, value) and value.numel():
+        if (value.is_floating_point() and not is_weight(key, value) and value.numel()
+                and not key.startswith(MOMENTUM)):
             _check_statistics(key, value, own[key], limits.statistics_ratio)
+    momentum = sum(tensor_length(value) ** 2 for key, value in state.items()
+                   if key.startswith(MOMENTUM)) ** 0.5
+    if not momentum <= longest_momentum:
+        raise Refused('norm', f'the momentum that a peer sent is {momentum:.3g} long; honest steps '
+                      f'leave at most {longest_momentum:.3g}')
     return state
 
 

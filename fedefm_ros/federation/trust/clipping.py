@@ -17,10 +17,12 @@ Bounding what one neighbour can do, and what one can learn from what is sent.
 
 Lengths are those of the weights. What normalisation layers count and average (running means and
 variances, which can be a thousand times longer than all weights together) does not take part: it
-stays the own, as it describes the own images.
+stays the own, as it describes the own images. A momentum that travels with weights is no part of
+their length, and is moved by the same share.
 """
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.federation.weights import MOMENTUM
 from fedefm_ros.federation.weights import State
 
 import torch
@@ -47,8 +49,9 @@ def clip_difference(own: State, theirs: State, radius: float) -> State:
     length = distance(own, theirs)
     share = 1.0 if length <= radius else radius / length
     # Not own + share d: d may overflow where neither of the two does.
-    return {key: value * (1 - share) + theirs[key] * share if is_weight(key, value)
-            else value.clone() for key, value in own.items()}
+    return {key: value * (1 - share) + theirs[key] * share
+            if is_weight(key.removeprefix(MOMENTUM), value) else value.clone()
+            for key, value in own.items()}
 
 
 def default_radius(before: State, after: State, factor: float = 2.0) -> float:
@@ -101,7 +104,8 @@ def distance(first: State, second: State) -> float:
 
 def is_weight(key: str, value: torch.Tensor) -> bool:
     """Return whether an entry of a state is trained, not counted or averaged along the way."""
-    return value.is_floating_point() and not key.endswith(_STATISTICS)
+    return (value.is_floating_point() and not key.endswith(_STATISTICS)
+            and not key.startswith(MOMENTUM))
 
 
 def tensor_distance(first: torch.Tensor, second: torch.Tensor) -> float:

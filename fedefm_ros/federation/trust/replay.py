@@ -32,7 +32,7 @@ class ReplayGuard:
     announced but not taken, as a fetch that a power cut ended, may be announced again.
     """
 
-    def __init__(self, path: Path, staleness: int = 8, remembered: int = 1024):
+    def __init__(self, path: Path, staleness: int = 8, remembered: int = 4096):
         """
         Read what is remembered; a file that does not exist is a new station's.
 
