@@ -154,8 +154,12 @@ class Workspace:
         """
         Install the pinned packages: into what is there, or anew if it was never finished.
 
-        A folder of that name that ./run did not make is somebody else's and stays as it is.
+        A folder of that name that ./run did not make is somebody else's and stays as it is; so is
+        what a link leads to, as another checkout's environment.
         """
+        if self.venv.is_symlink():
+            raise SetupError(f'{self.venv} is a link; each checkout makes its own environment: '
+                             'remove the link')
         stamp, unfinished = self.venv / 'fedefm.stamp', self.state / 'venv.unfinished'
         if self.venv.exists() and not stamp.exists() and not unfinished.exists():
             raise SetupError(f'{self.venv} is there already, but ./run did not make it; '

@@ -37,7 +37,7 @@ class CompactUNet(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128, 192), full: int = 8,
                  encoder_convs: int | Sequence[int] = 2, decoder_convs: int | Sequence[int] = 2,
-                 classes: int = 3):
+                 classes: int = 3, norm: str = 'batch'):
         """
         Make the network with random weights.
 
@@ -46,19 +46,25 @@ class CompactUNet(nn.Module):
         :param encoder_convs: residual 3 x 3 convolutions a level on the way down, from 1/2 on;
             one number stands for all levels.
         :param decoder_convs: the same on the way up, of all levels but the deepest.
+        :param norm: 'batch', or 'group' (of 8 channels): that has no running statistics, which are
+            those of where a network was trained last and no mean of others' would do for.
         """
         super().__init__()
+        if norm not in _NORMS:
+            raise FedefmError(f'norm {norm!r}; expected {" or ".join(_NORMS)}')
+        norm = _NORMS[norm]
         encoder_convs = _counts(encoder_convs, len(widths), 'encoder_convs')
         decoder_convs = _counts(decoder_convs, len(widths) - 1, 'decoder_convs')
-        self.stem = _Unit(1, full)
+        self.stem = _Unit(1, full, norm)
         inputs = (full, *widths[:-1])
-        self.down = nn.ModuleList(_Unit(a, b, stride=2) for a, b in zip(inputs, widths))
-        self.encoder = nn.ModuleList(map(_level, widths, encoder_convs))
+        self.down = nn.ModuleList(_Unit(a, b, norm, stride=2) for a, b in zip(inputs, widths))
+        self.encoder = nn.ModuleList(_level(*level, norm) for level in zip(widths, encoder_convs))
         self.lateral = nn.ModuleList(
             nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:]))
-        self.decoder = nn.ModuleList(map(_level, widths[:-1], decoder_convs))
+        self.decoder = nn.ModuleList(_level(*level, norm)
+                                     for level in zip(widths[:-1], decoder_convs))
         self.to_full = nn.Conv2d(widths[0], full, 1)
-        self.merge = _Unit(full, full)
+        self.merge = _Unit(full, full, norm)
         self.head = nn.Conv2d(full, classes, 1)
 
     def freeze_norms(self) -> None:
@@ -69,7 +75,7 @@ class CompactUNet(nn.Module):
         normalisation is the slowest part of a training step.
         """
         for module in self.modules():
-            if isinstance(module, _Unit):
+            if isinstance(module, _Unit) and isinstance(module[1], nn.BatchNorm2d):
                 module.frozen = True
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -88,12 +94,19 @@ class CompactUNet(nn.Module):
         return self.head(self.merge(full + _double(self.to_full(y))))
 
 
-class _Unit(nn.Sequential):
-    """Convolution, normalisation (folded into it at run time), rectifier."""
+def _group_norm(channels):
+    return nn.GroupNorm(max(channels // 8, 1), channels)
 
-    def __init__(self, inputs, outputs, stride=1):
+
+_NORMS = {'batch': nn.BatchNorm2d, 'group': _group_norm}
+
+
+class _Unit(nn.Sequential):
+    """Convolution, normalisation (folded into it at run time, if of batches), rectifier."""
+
+    def __init__(self, inputs, outputs, norm, stride=1):
         super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-                         nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+                         norm(outputs), nn.ReLU(inplace=True))
         self.frozen = False
 
     def forward(self, x):
@@ -108,9 +121,9 @@ class _Unit(nn.Sequential):
 
 class _Residual(nn.Module):
 
-    def __init__(self, width):
+    def __init__(self, width, norm):
         super().__init__()
-        self.unit = _Unit(width, width)
+        self.unit = _Unit(width, width, norm)
 
     def forward(self, x):
         return x + self.unit(x)
@@ -123,8 +136,8 @@ def _counts(given, levels, name):
     return counts
 
 
-def _level(width, count):
-    return nn.Sequential(*(_Residual(width) for _ in range(count)))
+def _level(width, count, norm):
+    return nn.Sequential(*(_Residual(width, norm) for _ in range(count)))
 
 
 def _double(x):

@@ -38,8 +38,8 @@ _STEPS = {
                    'local_steps': 100, 'stop_steps': 1, 'home_steps': 1, 'laps': 40,
                    'learning_rate': 0.02, 'momentum': 0.95},
     'segmentation': {'image_size': 128, 'images': 120, 'held_out': 30, 'batch': 6,
-                     'local_steps': 150, 'stop_steps': 2, 'home_steps': 2, 'laps': 20,
-                     'learning_rate': 0.05, 'momentum': 0.95},
+                     'local_steps': 60, 'stop_steps': 2, 'home_steps': 2, 'laps': 10,
+                     'learning_rate': 0.02, 'momentum': 0.95},
 }
 
 
@@ -50,7 +50,7 @@ def federate(
         help='Kinds of data by comma, one a station, in turn.')] = ','.join(KINDS),
     task: Annotated[str, typer.Option(help='foundation or segmentation.')] = 'foundation',
     model: Annotated[str, typer.Option(
-        help='Segmentation: model that all start from; empty: random weights.')] = '',
+        help='Segmentation: model that all start from; empty: random weights.')] = 'realtime',
     topology: Annotated[str, typer.Option(help='ring or complete.')] = 'ring',
     bandwidth: Annotated[int, typer.Option(help='Bytes a second; 0: no limit.')] = 0,
     deadline: Annotated[float, typer.Option(help='Seconds that a round waits.')] = 300.0,
@@ -208,6 +208,7 @@ def _summary(out, plans, own, kinds, seed):
     from safetensors.torch import load_file
 
     task, sets = test_sets(next(iter(plans.values())), kinds, seed)
+    start = {kind: task.measure(task.network.eval(), *sets[kind])['score'] for kind in kinds}
     rows, refused, total = [], 0, 0
     with output.progress('trying the models', len(plans)) as advance:
         for number, name in enumerate(plans):
@@ -229,7 +230,7 @@ def _summary(out, plans, own, kinds, seed):
             rows.append(row)
             refused += sum(journal.refusals.values())
             total += journal.bytes_sent
-    return {'stations': rows, 'refused': refused, 'bytes': total}
+    return {'start': start, 'stations': rows, 'refused': refused, 'bytes': total}
 
 
 def _newest(journal, task):
@@ -238,7 +239,8 @@ def _newest(journal, task):
 
 def _print(summary, kinds, task):
     measure = 'accuracy' if task == 'foundation' else 'mean Dice'
-    rows = []
+    start = summary['start']
+    rows = [['all', '', 'start', *(start[kind] for kind in kinds), '']]
     for row in summary['stations']:
         for when in ('before', 'after', 'federation'):
             scores = row[f'accuracy_{when}']

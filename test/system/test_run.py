@@ -165,6 +165,18 @@ def test_somebody_elses_virtual_environment_is_left_alone(copy):
     assert (copy / '.venv' / 'precious').exists()
 
 
+def test_an_environment_behind_a_link_is_left_alone(copy, tmp_path):
+    other = tmp_path / 'other'
+    other.mkdir()
+    # One that ./run has finished, as another checkout's is.
+    (other / 'fedefm.stamp').write_text('of another checkout')
+    (copy / '.venv').symlink_to(other)
+    done = run(copy, '--version')
+    assert done.returncode == 1
+    assert done.stderr.count('\n') == 1 and 'is a link' in done.stderr
+    assert (other / 'fedefm.stamp').exists()
+
+
 def test_only_what_changed_is_made_again(copy, monkeypatch):
     workspace = workspace_of(copy, monkeypatch).Workspace()
     venv, build = workspace.venv_stamp(), workspace.build_stamp()

@@ -166,7 +166,8 @@ class SegmentationTask(Task):
             if hasattr(network, 'freeze_norms'):
                 network.freeze_norms()
         else:
-            self._spec = ModelSpec('compact', {'widths': list(plan.widths), 'full': 8},
+            self._spec = ModelSpec('compact', {'widths': list(plan.widths), 'full': 8,
+                                               'norm': 'group'},
                                    input_size=plan.size)
             network = registry.create('compact', **self._spec.config)
         if plan.data.startswith(SIMULATED):
