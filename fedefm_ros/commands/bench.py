@@ -14,6 +14,7 @@
 
 """Measure the budgets: latency, transport, EMD and more, as ratios within one run."""
 
+from fedefm_ros.commands import bench_backbones
 from fedefm_ros.commands import bench_console
 from fedefm_ros.commands import bench_coordination
 from fedefm_ros.commands import bench_emd
@@ -26,6 +27,7 @@ from fedefm_ros.commands import bench_transport
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.command('backbones')(bench_backbones.backbones)
 app.command('console')(bench_console.console)
 app.command('coordination')(bench_coordination.coordination)
 app.command('emd')(bench_emd.bench_emd)

@@ -41,6 +41,18 @@ def trainer(folder, plan=PLAN):
     return Trainer(create('compact', **SMALL), plan, folder, workers=0)
 
 
+def test_the_average_of_a_short_run_does_not_hold_on_to_the_first_weights(tmp_path):
+    made = trainer(tmp_path)
+    for value in (0.0, *[1.0] * 300):
+        with torch.no_grad():
+            for parameter in made.network.parameters():
+                parameter.fill_(value)
+        made.average.update_parameters(made.network)
+    # At a decay of 0.998 from the first step on it would be 0.45.
+    assert made.plan.ema == 0.998
+    assert all(float(parameter.mean()) > 0.99 for parameter in made.average.parameters())
+
+
 def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     whole = trainer(tmp_path / 'whole')
     whole.run(check_every=100)
