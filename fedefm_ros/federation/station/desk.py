@@ -192,6 +192,8 @@ class Desk:
 
     def withdraw(self, offers: list[Manifest]) -> None:
         """Offer something no longer."""
+        if not offers:
+            return
         for said in offers:
             self.journal.offers.remove(said.to_json())
         # What is not encrypted may be offered twice.

@@ -52,17 +52,21 @@ class Visits:
         own = desk.options.name
         if manifest.sender == own or key in desk.journal.visits:
             return  # the last: told again, as after a restart
-        if own not in manifest.recipients:
-            self._moved_on(manifest)
-            return
+        for_us, past = own in manifest.recipients, self._past(manifest)
+        if not for_us and not past:
+            return  # not even looked at closely
         try:
             manifest.verify(desk.peers)
+            desk.withdraw(past)
+            if not for_us:
+                return
             if manifest.purpose == 'refused':
                 self._pass_over(manifest)
                 return
             desk.guard.check(manifest)
         except Refused as refused:
-            desk.refuse(refused, manifest)
+            if for_us:
+                desk.refuse(refused, manifest)
             return
         try:
             if not self._is_wanted(manifest):
@@ -199,23 +203,19 @@ class Visits:
             journal.returned = [model]
             journal.present = sorted({*journal.present, manifest.sender})
 
-    def _moved_on(self, manifest: Manifest) -> None:
-        """Forget what was sent on of a model that has made a further stop: nobody asks for it."""
-        desk = self._desk
+    def _past(self, manifest: Manifest) -> list[Manifest]:
+        """Return what is offered in vain once this is true: its model has gone on, or is home."""
+        own = self._desk.options.name
+        offers = [offer for offer in self._desk.offers() if offer.owner == manifest.owner]
+        if manifest.purpose == 'aggregate':
+            return [offer for offer in offers if offer.owner == manifest.sender
+                    and offer.round <= manifest.round]
         if manifest.purpose not in ('overseas', 'return'):
-            return
-        past = [offer for offer in desk.offers()
-                if (offer.owner, offer.round) == (manifest.owner, manifest.round)
+            return []
+        past = [offer for offer in offers if offer.round == manifest.round
                 and offer.hop < manifest.hop and offer.purpose == 'overseas']
-        if not past:
-            return
-        try:
-            manifest.verify(desk.peers)
-        except Refused:
-            return  # whom it is for counts it
         # One of the own stays: it says that the trip has begun.
-        newest = past[-1:] if manifest.owner == desk.options.name else []
-        desk.withdraw([offer for offer in past if offer not in newest])
+        return past[:-1] if manifest.owner == own else past
 
     def _next_stop(self, manifest: Manifest) -> tuple[int, str]:
         return self._desk.next_stop(manifest.owner, manifest.round, manifest.hop + 1)
