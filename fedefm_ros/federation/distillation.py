@@ -25,9 +25,9 @@ overseas), temperature T and y the labels (Do et al., FedEFM, ICRA 2025, eq. 2 a
 
 with the EMD scores s_j of eq. 3. What the equations leave open is in DistillationOptions. Works
 for classification, logits (B, K) and labels (B,), and for segmentation, logits (B, K, H, W) and
-labels (B, H, W), where an image's terms are means over its pixels and the label term has the soft
-Dice of the batch beside the cross-entropy: one pixel in a hundred is an instrument's, and from random
-weights cross-entropy alone makes a network that calls nothing an instrument.
+labels (B, H, W), where an image's terms are means over its pixels and the label term has the
+soft Dice of the batch beside the cross-entropy: one pixel in a hundred is an instrument's, and
+from random weights cross-entropy alone makes a network that calls nothing an instrument.
 """
 
 from collections.abc import Sequence

@@ -188,8 +188,8 @@ FEDERATION = (
               0, 10**7),
     Parameter('stops', 0, 'Stations that a trip visits; 0: all others.', CONFIGURE, 0, 1000),
     Parameter('laps', 1,
-              'Times that a trip goes around its stops, past its own station in between: few steps '
-              'at each stop, often, forget least and send most.', CONFIGURE, 1, 100),
+              'Times that a trip goes around its stops, past its own station in between: few '
+              'steps at each stop, often, forget least and send most.', CONFIGURE, 1, 100),
     Parameter('learning_rate', 0.02, 'Of the gradient steps.', CONFIGURE, 0.0, 10.0),
     Parameter('momentum', 0.95,
               'Of the gradient steps; above 0 it travels with the weights, which doubles what is '

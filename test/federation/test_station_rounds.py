@@ -14,6 +14,8 @@
 
 """Rounds of whole stations in one process: real training, sealed weights, kills and faults."""
 
+from dataclasses import replace
+import os
 import random
 
 from exchange import Exchange
@@ -30,6 +32,7 @@ from fedefm_ros.federation.station.journal import HOME
 from fedefm_ros.federation.station.journal import LOCAL
 from fedefm_ros.federation.station.journal import MIX
 from fedefm_ros.federation.transfer.codec import decode
+from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.weights import MOMENTUM
@@ -92,6 +95,26 @@ def test_trips_of_many_laps_pass_their_own_station_and_take_their_momentum_along
         offers = [Manifest.from_json(text) for text in member.journal.offers]
         assert len(offers) < 8 and all(offer.round == rounds - 1 for offer in offers)
     assert most < 12
+
+
+def test_who_has_not_had_a_model_cannot_say_that_it_has_gone_on(exchange):
+    start_all(exchange)
+    exchange.run(lambda: any(said.owner == 'ada' and said.hop == 1 for said in exchange.announced))
+    sent_on = next(said for said in exchange.announced if said.owner == 'ada' and said.hop == 1)
+    host, (last,) = exchange.members[sent_on.sender], sent_on.recipients
+
+    def told(sender):
+        """Return that the model is on its way home, by whoever says so."""
+        said = replace(sent_on, sender=sender, recipients=('ada',), hop=2, purpose='return',
+                       nonce=os.urandom(16), signature=b'')
+        return said.signed_by(Identity.load(exchange.keys(sender)))
+
+    assert sent_on in host._desk.offers()
+    host.heard(told('ada'))
+    host.heard(replace(told(last), signature=bytes(64)))
+    assert sent_on in host._desk.offers() and host.journal.refusals == {}
+    host.heard(told(last))
+    assert sent_on not in host._desk.offers()
 
 
 def test_a_trip_that_ends_at_its_own_station_is_a_return(tmp_path):

@@ -62,8 +62,9 @@ class Crew:
         :raises FedefmError: noise without a clip, or a clip with a momentum.
         """
         if send_clip and momentum:
-            raise FedefmError(f'send_clip is {send_clip:g} and momentum {momentum:g}; a momentum that '
-                              'travels tells gradients, which send_clip is to hide: set one to 0')
+            raise FedefmError(f'send_clip is {send_clip:g} and momentum {momentum:g}; a momentum '
+                              'that travels tells gradients, which send_clip is to hide: set one '
+                              'to 0')
         if send_noise and not send_clip:
             raise FedefmError(f'send_noise is {send_noise:g} and send_clip 0; noise is a multiple '
                               'of send_clip, so set that, too')

@@ -27,7 +27,6 @@ from fedefm_ros.federation.station.gate import Candidate
 from fedefm_ros.federation.station.gate import judge
 from fedefm_ros.federation.station.gate import objection
 from fedefm_ros.federation.station.visits import Visits
-from fedefm_ros.federation.trust.manifest import Manifest
 
 
 #: Name of the accepted model that only the station's own data made.

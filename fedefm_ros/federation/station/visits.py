@@ -212,8 +212,11 @@ class Visits:
                     and offer.round <= manifest.round]
         if manifest.purpose not in ('overseas', 'return'):
             return []
+        # Only who has had the model since can say so.
+        route = self._desk.options.route(manifest.owner, manifest.round) if offers else ()
         past = [offer for offer in offers if offer.round == manifest.round
-                and offer.hop < manifest.hop and offer.purpose == 'overseas']
+                and offer.purpose == 'overseas'
+                and manifest.sender in route[offer.hop:manifest.hop]]
         # One of the own stays: it says that the trip has begun.
         return past[:-1] if manifest.owner == own else past
 

@@ -37,8 +37,8 @@ def admit(state: State, reference: State, own: State, limits: Limits = Limits(),
 
     :param reference: names, shapes and types; its values do not matter.
     :param own: the station's own weights, of the same form.
-    :param longest_momentum: of all tensors together; gradients that are clipped to a length c leave
-        no momentum m longer than c / (1 - m).
+    :param longest_momentum: of all tensors together; gradients that are clipped to a length c
+        leave no momentum m longer than c / (1 - m).
     :raises Refused: 'wrong_shape', 'not_finite' or 'norm'.
     """
     try:
@@ -67,8 +67,8 @@ def admit(state: State, reference: State, own: State, limits: Limits = Limits(),
     momentum = sum(tensor_length(value) ** 2 for key, value in state.items()
                    if key.startswith(MOMENTUM)) ** 0.5
     if not momentum <= longest_momentum:
-        raise Refused('norm', f'the momentum that a peer sent is {momentum:.3g} long; honest steps '
-                      f'leave at most {longest_momentum:.3g}')
+        raise Refused('norm', f'the momentum that a peer sent is {momentum:.3g} long; honest '
+                      f'steps leave at most {longest_momentum:.3g}')
     return state
 
 
