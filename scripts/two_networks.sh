@@ -15,11 +15,12 @@
 
 # A model's way between two network namespaces with a slow line between them; needs root.
 #
-#   . .run/env.sh && sudo -E scripts/two_networks.sh [BYTES [CHUNK [MBIT [DELAY_MS [LOSS_PERCENT]]]]]
+#   . .run/env.sh
+#   sudo -E scripts/two_networks.sh [BYTES [CHUNK [MBIT [DELAY_MS [LOSS_PERCENT]]]]]
 #
 # The line is scripts/slow_line.py. On one that loses frames Fast DDS needs TCP:
-# FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds_large_data.xml. Prints the seconds of the transfer and the bytes that the
-# sender put on the line.
+# FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds_large_data.xml. Prints the seconds of the transfer and
+# the bytes that the sender put on the line.
 set -eu
 bytes=${1:-4000000} chunk=${2:-65536} mbit=${3:-10} delay=${4:-30} loss=${5:-1}
 here=$(dirname -- "$(readlink -f -- "$0")")

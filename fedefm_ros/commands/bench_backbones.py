@@ -20,14 +20,14 @@ import statistics
 import time
 from typing import Annotated
 
+from fedefm_ros import labels
 from fedefm_ros.commands import output
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.simulation.anatomy import KINDS
 
 import numpy as np
 
 import typer
-
-_CLASSES = ('catheter', 'guidewire')
 
 
 def backbones(
@@ -52,24 +52,29 @@ def backbones(
 
     from fedefm_ros.backbones import registry
     from fedefm_ros.backbones.checkpoint import load_checkpoint
+    from fedefm_ros.evaluation import metrics
     from fedefm_ros.segmentation.engine import model_path
 
+    if size % 32:
+        raise FedefmError(f'--size {size} must be a multiple of 32')
     paths = [model_path(name) for name in model]
     torch.set_num_threads(threads)
-    networks = [load_checkpoint(path).network().eval() for path in paths]
-    rows = [{'model': path.stem, 'backbone': load_checkpoint(path).spec.backbone,
+    checkpoints = [load_checkpoint(path) for path in paths]
+    networks = [checkpoint.network().eval() for checkpoint in checkpoints]
+    rows = [{'model': path.stem, 'backbone': checkpoint.spec.backbone,
              'parameters': sum(value.numel() for value in network.parameters())}
-            for path, network in zip(paths, networks)]
+            for path, checkpoint, network in zip(paths, checkpoints, networks)]
     unet = registry.create('unet').eval()
     with output.progress('scoring', len(kinds.split(',')) * frames) as advance:
-        counts = _counts([str(path) for path in paths], kinds.split(','), frames, advance)
+        confusions = _confusions(paths, kinds.split(','), frames, advance)
     with output.progress('timing', repeats) as advance:
         eager = _eager([unet, *networks], size, repeats, advance)
-    for row, path, found, seconds in zip(rows, paths, counts, eager[1:]):
-        row |= {f'dice_{name}': float(2 * both / max(ours + theirs, 1))
-                for name, (both, ours, theirs) in zip(_CLASSES, found)}
+    for row, path, counts, seconds in zip(rows, paths, confusions, eager[1:]):
+        row |= {f'dice_{labels.NAMES[label]}': metrics.dice(
+            counts[label, label], counts[:, label].sum(), counts[label].sum())
+            for label in (labels.CATHETER, labels.GUIDEWIRE)}
         row |= {'eager_ms': 1e3 * seconds, 'times_faster_than_unet': eager[0] / seconds,
-                'openvino_ms': _openvino(str(path), repeats)}
+                'openvino_ms': _openvino_ms(path, repeats)}
     output.table(f'{frames} frames of each kind ({kinds}); UNet of width 64 in eager torch: '
                  f'{1e3 * eager[0]:.0f} ms', [
                      'model', 'backbone', 'parameters, M', 'catheter Dice', 'guidewire Dice',
@@ -81,14 +86,15 @@ def backbones(
                        'unet_eager_ms': 1e3 * eager[0], 'threads': threads}, json_file)
 
 
-def _counts(models: Sequence[str], kinds: Sequence[str], frames: int, advance) -> np.ndarray:
-    """Return pixels (model, class, [both, found, true])."""
-    from fedefm_ros.errors import FedefmError
+def _confusions(models: Sequence[Path], kinds: Sequence[str], frames: int, advance
+                ) -> np.ndarray:
+    """Return pixels by model, true and found label, (models, 3, 3), of all frames together."""
+    from fedefm_ros.evaluation import metrics
     from fedefm_ros.evaluation.cases import open_cases
     from fedefm_ros.segmentation.engine import SegmentationEngine
     engines = [SegmentationEngine.open(model, runtime='torch', precision='auto')
                for model in models]
-    counts, done = np.zeros((len(models), 2, 3)), 0
+    counts, done = np.zeros((len(models), 3, 3)), 0
     for kind in kinds:
         for case in open_cases(f'simulator:{kind}', simulated=frames).frames:
             for of_model, engine in zip(counts, engines):
@@ -96,9 +102,7 @@ def _counts(models: Sequence[str], kinds: Sequence[str], frames: int, advance) -
                     mask = engine.infer(case.image).mask
                 except FedefmError:  # what the station would not show counts as nothing found
                     mask = np.zeros_like(case.mask)
-                for label in (1, 2):
-                    ours, theirs = mask == label, case.mask == label
-                    of_model[label - 1] += (ours & theirs).sum(), ours.sum(), theirs.sum()
+                of_model += metrics.confusion(mask, case.mask)
             done += 1
             advance(done, kind)
     return counts
@@ -119,13 +123,12 @@ def _eager(networks: Sequence, size: int, repeats: int, advance) -> list[float]:
     return [statistics.median(seconds[1:]) for seconds in taken]  # the first makes caches
 
 
-def _openvino(model: str, repeats: int) -> float:
+def _openvino_ms(model: Path, repeats: int) -> float:
     """Return the median ms of the engine's network on OpenVINO, NaN where that cannot run it."""
-    from fedefm_ros.errors import FedefmError
     from fedefm_ros.segmentation.engine import SegmentationEngine
     try:
         engine = SegmentationEngine.open(model, runtime='openvino', precision='auto')
     except FedefmError as error:
-        output.say(f'{Path(model).stem}: {error}')
+        output.say(f'{model.stem}: {error}')
         return float('nan')
     return float(np.median(engine.bare_inference_ms(repeats)))

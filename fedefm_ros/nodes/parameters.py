@@ -221,8 +221,8 @@ FEDERATION = (
               CONFIGURE, 0.0, 1.0),
     Parameter('send_clip', 0.0,
               'Greatest length of the change that one message can carry of what this station has '
-              'learned; the rest follows in later ones. 0: no limit. What it does not promise: '
-              'docs/security.md.', CONFIGURE, 0.0, 1e9),
+              'learned; the rest follows in later ones. 0: no limit. Needs a momentum of 0. What '
+              'it does not promise: docs/security.md.', CONFIGURE, 0.0, 1e9),
     Parameter('send_noise', 0.0,
               'Standard deviation of Gaussian noise on each weight that is sent, as a multiple of '
               'send_clip.', CONFIGURE, 0.0, 1e6),

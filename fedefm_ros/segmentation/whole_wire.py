@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """What belongs to a wire by its width, where the labels of a line say otherwise."""
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ AUDIT_BYTES = 4 << 20
 
 
 #: The same few texts are read many times a second.
-_read = lru_cache(1024)(Manifest.from_json)
+_manifest = lru_cache(1024)(Manifest.from_json)
 
 
 class Desk:
@@ -188,7 +188,7 @@ class Desk:
 
     def offers(self) -> list[Manifest]:
         """Return what is offered now, the oldest first."""
-        return [_read(text) for text in self.journal.offers]
+        return [_manifest(text) for text in self.journal.offers]
 
     def withdraw(self, offers: list[Manifest]) -> None:
         """Offer something no longer."""
@@ -249,7 +249,7 @@ class Desk:
         ).signed_by(self.identity)
         # Of the own finished models only the newest is of use; visitors' wait to be fetched.
         kept = [text for text in journal.offers
-                if purpose != 'aggregate' or _read(text).purpose != 'aggregate']
+                if purpose != 'aggregate' or _manifest(text).purpose != 'aggregate']
         journal.offers = [*kept, manifest.to_json()][-self._most_offers:]
         self._keys[offered.sha256] = key
         # Before others can see it: after a restart it must be known.
