@@ -15,6 +15,7 @@
 """`train`: make a segmentation model from simulated frames."""
 
 from dataclasses import asdict
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +48,9 @@ def train(
              '`./run collect` makes one.')] = None,
     add_share: Annotated[float, typer.Option(
         min=0, max=1, help='How often such an image comes.')] = 0.15,
+    scenes: Annotated[list[Path] | None, typer.Option(
+        metavar='FILE', help="Settings of a kind of simulated frames in place of that kind's "
+        'own, such as config/simulation/training/human.yaml; give one for each kind.')] = None,
     foreground_weight: Annotated[float, typer.Option(
         min=0.1, help='Weight of instrument pixels in the cross-entropy.')] = 4.0,
     seed: Annotated[int, typer.Option(help='Decides frames, order and first weights.')] = 1,
@@ -72,6 +76,7 @@ def train(
     from fedefm_ros.learning.datasets import open_dataset
     from fedefm_ros.learning.samples import validation_sheet
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
+    from fedefm_ros.simulation.config import read
 
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
@@ -87,12 +92,16 @@ def train(
     else:
         network = registry.create(backbone, **config)
     added = open_dataset('aioz', add) if add else ()
+    settings = tuple(read(path) for path in scenes or ())
+    if len({one.kind for one in settings}) < len(settings):
+        raise FedefmError('--scenes: two files are of one kind')
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, decay_share=decay_share,
         foreground_weight=foreground_weight, parent=parent.model_id if parent else '',
         freeze_norms=parent is not None, seed=seed,
-        added_images=len(added), added_share=add_share if add else 0.0)
-    trainer = Trainer(network, plan, out, device, workers, added)
+        added_images=len(added), added_share=add_share if add else 0.0,
+        scenes=tuple(f'{one.kind} {_hash(path)}' for one, path in zip(settings, scenes or ())))
+    trainer = Trainer(network, plan, out, device, workers, added, settings)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
     if trainer.earlier and trainer.earlier[-1]['until_step'] == trainer.step:
@@ -111,6 +120,10 @@ def train(
     output.write_json({'model': out / 'model.safetensors', 'model_id': model_id,
                        'plan': asdict(plan), **result, 'pictures': [out / 'samples.png']},
                       json_file)
+
+
+def _hash(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _numbers(text, name):

@@ -26,6 +26,7 @@ from fedefm_ros.learning.calibration import choose_min_confidence
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.simulated import SimulatedFrames
+from fedefm_ros.simulation.config import SceneConfig
 
 import numpy as np
 
@@ -57,6 +58,8 @@ class TrainingPlan:
     """Images of a data set that come between the simulated ones."""
     added_share: float = 0.0
     """How often, 0 to 1."""
+    scenes: tuple[str, ...] = ()
+    """Kinds with settings that are not as by default: kind and hash of the settings."""
     seed: int = 1
     validation_frames: int = 64
     validation_seed: int = 900_001
@@ -70,16 +73,23 @@ class Trainer(Loop):
 
     def __init__(self, network: nn.Module, plan: TrainingPlan, folder: Path,
                  device: str = 'cpu', workers: int = 1,
-                 added: Sequence[tuple[np.ndarray, np.ndarray]] = ()):
+                 added: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+                 scenes: tuple[SceneConfig, ...] = ()):
         """
         Set up a run, or go on with the one that lies in the folder.
 
         :param workers: processes that simulate frames beside the training.
         :param added: images and masks, 512 x 512, that the plan's ``added_share`` is of.
+        :param scenes: settings of kinds that the plan's ``scenes`` names; validation frames are
+            of the default ones.
         """
         if len(added) != plan.added_images:
             raise FedefmError(f'the plan has {plan.added_images} added images, not {len(added)}')
+        if len(scenes) != len(plan.scenes):
+            raise FedefmError(f'the plan has settings of {len(plan.scenes)} kind(s), not of '
+                              f'{len(scenes)}')
         self._added = added
+        self._scenes = scenes
         if plan.freeze_norms:
             if not hasattr(network, 'freeze_norms'):
                 raise FedefmError(f'{type(network).__name__} cannot freeze its normalisation; '
@@ -98,10 +108,15 @@ class Trainer(Loop):
     def run(self, report: Callable[[int, float], None] = lambda step, loss: None,
             check_every: int = 1000) -> None:
         """Train to the plan's last step; ``report`` is called after each step."""
+        self.follow(self.samples, check_every, report)
+
+    @property
+    def samples(self) -> SimulatedFrames:
+        """Return the crops that are still to be trained on."""
         plan = self.plan
-        self.follow(SimulatedFrames(plan.steps * plan.batch, plan.seed, plan.crop,
-                                    first=self.step * plan.batch, added=self._added,
-                                    added_share=plan.added_share), check_every, report)
+        return SimulatedFrames(plan.steps * plan.batch, plan.seed, plan.crop,
+                               first=self.step * plan.batch, added=self._added,
+                               added_share=plan.added_share, configs=self._scenes)
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return cross-entropy and Dice loss, a scalar."""

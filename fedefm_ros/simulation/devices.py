@@ -79,6 +79,9 @@ class Device:
     """First sample with a label: inside a catheter the pixels are the catheter's."""
     shaped: int = 0
     """How many of the last samples are the distal shape."""
+    thickness: np.ndarray | None = None
+    """(shaped,) what the beam meets of the distal shape, of what it would meet if the shape lay in
+    the picture's plane: it is longer where it points at the detector. None: 1."""
 
     def moved(self, points: np.ndarray) -> 'Device':
         """Return the same device along other points."""
@@ -103,6 +106,11 @@ def draw_attenuation(device: Device, attenuation: np.ndarray) -> None:
         to_tip = len(points) - 1 - tube.arc
         blend = np.clip((device.tip_length_px - to_tip) / 3.0, 0.0, 1.0)
         strength = device.attenuation * (1.0 + blend * (device.tip_factor - 1.0))
+        if device.thickness is not None and len(device.thickness):
+            # Before the shape a strip of a few pixels leads to it, so that no edge shows.
+            at = np.arange(1 - len(device.thickness), 1)
+            strength = strength * np.interp(-to_tip, np.r_[at[0] - 4, at],
+                                            np.r_[1.0, device.thickness])
         if device.texture:
             # A braid is two helices: its pattern leans with the distance from the axis.
             phase = 2 * np.pi / device.texture_period_px

@@ -23,6 +23,8 @@ import numpy as np
 
 #: Samples of a shaft that are never drawn back, and over which its direction is taken.
 _SHORTEST = 8
+#: A tube that points at the detector is no longer than a bend of it.
+_THICKEST = 3.0
 
 
 def drawn_back(device: Device, pixels: float) -> Device:
@@ -44,7 +46,7 @@ def turned(device: Device, angle: float) -> Device:
     Return a device whose distal shape is turned about the shaft's end by an angle in radians.
 
     Shapes are flat; seen by parallel rays, one that is turned keeps its extent along the axis,
-    and across it only the cosine's share.
+    and across it only the cosine's share. What thereby looks shorter is darker.
     """
     first = len(device.points) - device.shaped
     if not device.shaped or first < 2 or len(device.points) - first < 2:
@@ -54,10 +56,17 @@ def turned(device: Device, angle: float) -> Device:
     across = from_start @ np.array([-axis[1], axis[0]])
     shape = device.points[first - 1:] \
         + (np.cos(angle) - 1.0) * across[:, None] * np.array([-axis[1], axis[0]])
+    shorter = np.linalg.norm(np.diff(shape, axis=0), axis=1)
+    thickness = np.linalg.norm(np.diff(from_start, axis=0), axis=1) / np.maximum(shorter, 1e-3)
+    if device.thickness is not None:
+        thickness = thickness * device.thickness
     # A wire's samples are a pixel apart, however it is seen.
-    shape = resample(shape)
-    return replace(device, points=np.vstack([device.points[:first], shape[1:]]),
-                   shaped=len(shape) - 1)
+    even = resample(shape)
+    arc = np.cumsum(shorter)
+    thickness = np.interp(np.linspace(0.0, arc[-1], len(even))[1:], arc,
+                          np.minimum(thickness, _THICKEST))
+    return replace(device, points=np.vstack([device.points[:first], even[1:]]),
+                   shaped=len(even) - 1, thickness=thickness)
 
 
 def through(wire: Device, guide: Device, path: np.ndarray) -> Device:

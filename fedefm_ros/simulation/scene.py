@@ -20,15 +20,13 @@ import cv2
 
 from fedefm_ros import labels
 from fedefm_ros.imaging.frame import GroundTruth
-from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.simulation import anatomy, devices
 from fedefm_ros.simulation.bolus import Bolus
 from fedefm_ros.simulation.config import find, SceneConfig
-from fedefm_ros.simulation.curves import resample
 from fedefm_ros.simulation.detector import Detector, random_chain
 from fedefm_ros.simulation.placing import drawn_back, through, turned
 from fedefm_ros.simulation.ranges import happens
-from fedefm_ros.simulation.visibility import Background, bright_enough
+from fedefm_ros.simulation.visibility import Background, bright_enough, seen_parts
 
 import numpy as np
 
@@ -104,8 +102,10 @@ class Scene:
     def _draw_devices(self, rng, count):
         ranges = self.config.devices
         drawn = _random_devices(rng, ranges, self.size + 2 * self._margin, self.spacing_mm, count)
-        return [bright_enough(device, ranges.visible, self._chain, self._seen_through,
-                              self._margin) for device in drawn]
+        return [bright_enough(
+            device, ranges.visible, self._chain, self._seen_through, self._margin,
+            ranges.visible.faint_wire.draw(rng) if device.kind == labels.GUIDEWIRE else 1.0)
+            for device in drawn]
 
     def detector(self, rng: np.random.Generator) -> Detector:
         """Return a detector with this acquisition's settings."""
@@ -140,7 +140,9 @@ class Scene:
                 keep = len(device.points) - int(pose.advance_px[index])
                 points = device.points[:max(keep, device.start + 2, 2)]
                 cut = len(device.points) - len(points)
-                device = replace(device, points=points, shaped=max(device.shaped - cut, 0))
+                shaped = max(device.shaped - cut, 0)
+                device = replace(device, points=points, shaped=shaped, thickness=None
+                                 if device.thickness is None else device.thickness[:shaped])
             if pose.retracted_px or pose.turn:
                 if device.hidden_until:  # a wire follows its catheter, which is before it
                     device = through(device, self.devices[index - 1], placed[-1].points)
@@ -164,29 +166,10 @@ class Scene:
         mask[self._chain.field < 0.25] = labels.BACKGROUND
         instruments = []
         for device in placed:
-            instruments.extend(self._visible(device))
+            instruments.extend(seen_parts(
+                device.kind, device.points[max(device.start, device.hidden_until):],
+                self._chain.field, self.spacing_mm))
         return GroundTruth(mask, tuple(instruments))
-
-    def _visible(self, device):
-        """Return the device's part within the field as one instrument, or none."""
-        points = device.points[max(device.start, device.hidden_until):]
-        cells = np.rint(points).astype(int)
-        inside = ((cells >= 0) & (cells < self.size)).all(axis=1)
-        clipped = np.clip(cells, 0, self.size - 1)
-        inside &= self._chain.field[clipped[:, 1], clipped[:, 0]] >= 0.25
-        where = np.nonzero(inside)[0]
-        if len(where) < 4:
-            return []
-        # The last stretch in view: a device that leaves and comes back counts from there on.
-        breaks = np.nonzero(np.diff(where) > 1)[0]
-        first = where[breaks[-1] + 1] if len(breaks) else where[0]
-        seen = points[first:where[-1] + 1]
-        if len(seen) < 4:
-            return []
-        curve = resample(seen, 2.0)
-        length = float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
-        return [Instrument(device.kind, curve, tip_visible=bool(inside[-1]),
-                           length_mm=length * self.spacing_mm)]
 
 
 def _random_devices(rng, ranges, size, spacing_mm, count):
@@ -195,13 +178,23 @@ def _random_devices(rng, ranges, size, spacing_mm, count):
     chosen = []
     for _ in range(count):
         if happens(rng, ranges.lone_wire):
-            chosen.append(devices.random_guidewire(rng, size, spacing_mm, ranges))
+            chosen.append(_turned(rng, devices.random_guidewire(rng, size, spacing_mm, ranges),
+                                  ranges.turned))
             continue
-        catheter = devices.random_catheter(rng, size, spacing_mm, ranges)
+        catheter = _turned(rng, devices.random_catheter(rng, size, spacing_mm, ranges),
+                           ranges.turned)
         chosen.append(catheter)
         if happens(rng, ranges.wire_in_catheter):
             wire = devices.random_guidewire(rng, size, spacing_mm, ranges, catheter)
             if wire.radius_px > 0.7 * catheter.radius_px:
                 wire = replace(wire, radius_px=max(0.55, 0.6 * catheter.radius_px))
-            chosen.append(wire)
+            chosen.append(_turned(rng, wire, ranges.turned))
     return chosen
+
+
+def _turned(rng, device, chance):
+    if not happens(rng, chance):
+        return device
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    # Nobody works in a view in which the tip lies on the shaft.
+    return turned(device, angle) if abs(np.cos(angle)) > 0.15 else device

@@ -145,6 +145,8 @@ class Visibility:
     catheter: Factor
     """Least contrast in the logarithm."""
     guidewire: Factor
+    faint_wire: Share
+    """Share of both limits that is enough for a wire: an eye follows a line along its length."""
     denser: Annotated[float, Within(1.0, 1000.0)]
     """At most so many times."""
 
@@ -159,6 +161,8 @@ class Devices:
     """Attenuation of all devices, of what is said below."""
     lone_wire: Chance
     wire_in_catheter: Chance
+    turned: Chance
+    """Of a device whose shaped tip is turned about its shaft, out of the picture's plane."""
     catheter: Catheters
     guidewire: Guidewires
     visible: Visibility

@@ -19,11 +19,16 @@ from dataclasses import replace
 import cv2
 
 from fedefm_ros import labels
+from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.simulation.curves import resample
 from fedefm_ros.simulation.detector import XrayChain
 from fedefm_ros.simulation.devices import Device
 from fedefm_ros.simulation.settings import Visibility
 
 import numpy as np
+
+#: Samples of a part below which it is too short to be an instrument.
+_SHORTEST = 4
 
 
 class Background:
@@ -57,7 +62,7 @@ class Background:
 
 
 def bright_enough(device: Device, visible: Visibility, chain: XrayChain,
-                  background: Background, margin: int) -> Device:
+                  background: Background, margin: int, share_of_limits: float = 1.0) -> Device:
     """
     Return the device, made denser where noise and anatomy would bury it.
 
@@ -66,6 +71,7 @@ def bright_enough(device: Device, visible: Visibility, chain: XrayChain,
     lies around it, at which an eye finds the line at a glance, and a few grey levels.
 
     :param margin: how much farther the device's pixels count than the picture's.
+    :param share_of_limits: share of the limits that is enough.
     """
     points = device.points[max(device.start, device.hidden_until):] - margin
     around = background.along(points, chain)
@@ -75,8 +81,38 @@ def bright_enough(device: Device, visible: Visibility, chain: XrayChain,
     blurred = 2.0 * device.radius_px / (2.0 * device.radius_px + 2.0 * chain.blur_px)
     seen = min(device.attenuation, device.attenuation * device.tip_factor) + device.filling
     contrast = seen * blurred * share
-    wanted = max(visible.deviations * spread,
-                 visible.guidewire if device.kind == labels.GUIDEWIRE else visible.catheter)
+    wanted = share_of_limits * max(
+        visible.deviations * spread,
+        visible.guidewire if device.kind == labels.GUIDEWIRE else visible.catheter)
     if contrast >= wanted:
         return device
     return replace(device, attenuation=device.attenuation * min(wanted / contrast, visible.denser))
+
+
+def seen_parts(kind: int, points: np.ndarray, field: np.ndarray,
+               spacing_mm: float) -> list[Instrument]:
+    """
+    Return the parts of a device that lie within the field, from its entry to its tip.
+
+    One that leaves the field and comes back is seen as several instruments, of which only the
+    last may end in the tip.
+
+    :param points: (N, 2) x, y in pixels.
+    :param field: (S, S), how much of the beam passes the collimator, 0 to 1.
+    :param spacing_mm: pixel pitch at the patient in millimetres.
+    """
+    size = len(field)
+    cells = np.rint(points).astype(int)
+    inside = ((cells >= 0) & (cells < size)).all(axis=1)
+    clipped = np.clip(cells, 0, size - 1)
+    inside &= field[clipped[:, 1], clipped[:, 0]] >= 0.25
+    where = np.nonzero(inside)[0]
+    parts = []
+    for part in np.split(where, np.nonzero(np.diff(where) > 1)[0] + 1):
+        if len(part) < _SHORTEST:
+            continue
+        curve = resample(points[part[0]:part[-1] + 1], 2.0)
+        length = float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
+        parts.append(Instrument(kind, curve, tip_visible=bool(part[-1] == len(points) - 1),
+                                length_mm=length * spacing_mm))
+    return parts

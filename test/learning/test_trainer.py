@@ -24,6 +24,7 @@ from fedefm_ros.learning.loop import learning_rate_at
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.trainer import Trainer
 from fedefm_ros.learning.trainer import TrainingPlan
+from fedefm_ros.simulation.config import read
 
 import pytest
 
@@ -136,6 +137,30 @@ def test_a_network_that_cannot_freeze_its_norms_is_refused(tmp_path):
 def test_the_plan_tells_how_many_images_were_added(tmp_path):
     with pytest.raises(FedefmError, match='3 added images'):
         trainer(tmp_path, replace(PLAN, added_images=3))
+
+
+def test_a_run_trains_on_the_scenes_it_is_given_and_is_validated_on_the_default_ones(tmp_path):
+    path = tmp_path / 'empty.yaml'
+    path.write_text('kind: human\ndevices: {count: {0: 1}}\n')
+    plan = replace(PLAN, scenes=('human of a test',), validation_frames=4)
+    with pytest.raises(FedefmError, match='settings of 1 kind'):
+        trainer(tmp_path / 'run', plan)
+    made = Trainer(create('compact', **SMALL), plan, tmp_path / 'run', workers=0,
+                   scenes=(read(path),))
+    samples, kinds = made.samples, set()
+    for number in range(0, 96, 8):
+        _, truth = samples.frame(number)
+        kinds.add((samples._scene.kind, bool(truth.mask.any())))
+    assert ('human', True) not in kinds and any(held for _, held in kinds)
+    assert any(target.any() for _, target in made._validation())
+    made.run()
+    assert load_checkpoint(_exported(made, tmp_path)).spec.provenance['plan']['scenes'] \
+        == ['human of a test']
+
+
+def _exported(run, folder):
+    run.export(folder / 'model.safetensors', 'compact', {}, SMALL)
+    return folder / 'model.safetensors'
 
 
 def test_a_run_that_goes_on_with_another_plan_says_so_in_its_model(tmp_path):

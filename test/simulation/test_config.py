@@ -148,7 +148,27 @@ def test_what_is_no_settings_file_is_refused(tmp_path, content, said):
         find(str(path))
 
 
-@pytest.mark.parametrize('path', sorted((config_dir() / 'simulation').glob('*.yaml')),
-                         ids=lambda path: path.stem)
+def test_wires_may_be_fainter_than_the_limit_and_tips_turned(tmp_path):
+    shafts, bends = {}, {}
+    for share, turned in ((1, 0), (0.3, 0), (1, 1)):
+        path = written(tmp_path, f'kind: human\ndevices: {{turned: {turned}, lone_wire: 1, count: '
+                       f'{{1: 1}}, visible: {{faint_wire: [{share}, {share}]}}}}\n')
+        made = [Scene(str(path), np.random.default_rng((7, seed)), 128, 1.0).devices[0]
+                for seed in range(30)]
+        shafts[share, turned] = np.array([one.attenuation for one in made])
+        bends[share, turned] = [one.thickness is not None for one in made]
+    plain, faint = shafts[1, 0], shafts[0.3, 0]
+    assert (faint <= plain).all() and (faint < 0.6 * plain).any()
+    assert not any(bends[1, 0]) and np.mean(bends[1, 1]) > 0.6
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_default_files_have_neither_fainter_wires_nor_turned_tips(kind):
+    devices = find(kind).devices
+    assert devices.turned == 0 and devices.visible.faint_wire == Range(1, 1)
+
+
+@pytest.mark.parametrize('path', sorted((config_dir() / 'simulation').glob('**/*.yaml')),
+                         ids=lambda path: f'{path.parent.name}-{path.stem}')
 def test_every_file_shipped_can_be_read(path: Path):
     assert read(path).kind == yaml.safe_load(path.read_text())['kind']

@@ -23,6 +23,7 @@ from fedefm_ros.simulation.config import find
 from fedefm_ros.simulation.config import read
 from fedefm_ros.simulation.curves import integrate
 from fedefm_ros.simulation.devices import Device
+from fedefm_ros.simulation.devices import draw_attenuation
 from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
 from fedefm_ros.simulation.scene import Pose
 from fedefm_ros.simulation.scene import Scene
@@ -82,6 +83,38 @@ def test_a_turned_tip_keeps_its_extent_along_the_axis_and_the_cosine_across(angl
     assert turned.points[:SHAFT] == pytest.approx(whole.points[:SHAFT])
     steps = np.linalg.norm(np.diff(turned.points, axis=0), axis=1)
     assert steps == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize('angle', [0.7, 1.2, np.pi])
+def test_a_turned_tip_is_darker_where_it_looks_shorter(angle):
+    flat, turned = (placing.turned(device(), one) for one in (0.0, angle))
+    assert flat.thickness == pytest.approx(1.0, abs=0.02)
+    # What the beam meets in all is what it met before, but for what is left out at a sharp bend.
+    assert turned.thickness.sum() == pytest.approx(SHAPE, rel=0.05)
+    again = placing.turned(turned, 0.0)
+    assert again.thickness == pytest.approx(turned.thickness, abs=0.05)
+
+    drawn = []
+    for one in (flat, turned):
+        beam = np.zeros((180, 180), np.float32)
+        draw_attenuation(one.moved(one.points + 70), beam)
+        drawn.append(beam)
+    before, after = drawn
+    assert after.sum() == pytest.approx(before.sum(), rel=0.05)
+    assert (after.max() > 1.2 * before.max()) == (angle < 3)
+
+
+def test_no_tip_points_at_the_detector_without_end():
+    assert placing.turned(device(), np.pi / 2).thickness.max() <= 3.0
+
+
+def test_a_shape_that_is_partly_drawn_in_keeps_its_darkness():
+    scene = scene_with_both()
+    scene.devices = [placing.turned(one, 1.2) for one in scene.devices]
+    cut = scene._place(Pose(advance_px=(5, 0)))[0]
+    whole = scene.devices[0]
+    assert len(cut.thickness) == cut.shaped == whole.shaped - 5
+    assert cut.thickness == pytest.approx(whole.thickness[:-5])
 
 
 def test_a_wire_comes_out_of_its_catheter_wherever_that_is():
@@ -185,3 +218,20 @@ def test_a_sequence_with_all_of_it_has_truth_in_every_frame(tmp_path):
         for instrument in frame.truth.instruments:
             x, y = np.rint(instrument.centerline).astype(int).T.clip(0, 127)
             assert (frame.truth.mask[y, x] > 0).mean() > 0.9
+
+
+def test_a_device_that_leaves_the_picture_and_comes_back_is_several_instruments():
+    scene = scene_with_both()
+    arch = integrate(np.array([20.0, scene.size + 4.0]), -np.pi / 2,
+                     np.r_[np.zeros(120), np.full(100, np.pi / 100), np.zeros(110)])
+    low = arch - (0, arch[:, 1].min() + 30)  # its top is above the picture, its tip is in it
+    scene.devices = [Device(labels.CATHETER, low, 3.0, 0.4, 0.5, 5.0, 1.0)]
+    truth = scene.render(scene.detector(np.random.default_rng(0)))[1]
+    up, down = truth.instruments
+    assert not up.tip_visible and down.tip_visible
+    assert down.tip == pytest.approx(low[-1], abs=1.0)
+    assert up.centerline[0, 1] > up.centerline[-1, 1] and up.tip[1] < 20
+    assert down.centerline[0, 1] < 20
+    for instrument in truth.instruments:
+        x, y = np.rint(instrument.centerline).astype(int).T.clip(0, scene.size - 1)
+        assert (truth.mask[y, x] > 0).all()

@@ -26,7 +26,6 @@ from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.carm import CArm
 from fedefm_ros.imaging.frame import Frame, GroundTruth
-from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.simulation import config, devices
 from fedefm_ros.simulation.curves import resample
 from fedefm_ros.simulation.detector import Detector, random_chain
@@ -35,7 +34,7 @@ from fedefm_ros.simulation.robot.phantom import Phantom, TARGETS
 from fedefm_ros.simulation.robot.robot import RobotState
 from fedefm_ros.simulation.robot.rod import Catheter, Guidewire
 from fedefm_ros.simulation.robot.walls import DistanceField, VOXEL
-from fedefm_ros.simulation.visibility import Background, bright_enough
+from fedefm_ros.simulation.visibility import Background, bright_enough, seen_parts
 
 import numpy as np
 
@@ -178,9 +177,9 @@ class RobotCamera:
         for device in visible:
             devices.draw_label(device, mask)
         mask[self._chain.field < 0.25] = labels.BACKGROUND
-        found = [_instrument(device.kind, device.points, self._chain.field,
-                             self.projection.spacing * 1e3) for device in visible]
-        return GroundTruth(mask, tuple(one for one in found if one is not None))
+        return GroundTruth(mask, tuple(
+            one for device in visible for one in seen_parts(
+                device.kind, device.points, self._chain.field, self.projection.spacing * 1e3)))
 
     def _plain(self, device):
         """Return a device as dense as it must be to be seen along its points."""
@@ -236,22 +235,3 @@ def _box(rng, size):
             layer += rng.uniform(0.05, 0.3) * soft_step(
                 rng.uniform(3, 8) * scale - np.abs(axis - edge), 1.0)
     return layer.astype(np.float32)
-
-
-def _instrument(kind, points, field, spacing_mm):
-    """Return the last stretch of a device that is in the field, or None."""
-    size = len(field)
-    cells = np.rint(points).astype(int)
-    inside = ((cells >= 0) & (cells < size)).all(axis=1)
-    clipped = np.clip(cells, 0, size - 1)
-    inside &= field[clipped[:, 1], clipped[:, 0]] >= 0.25
-    where = np.nonzero(inside)[0]
-    if len(where) < 4:
-        return None
-    breaks = np.nonzero(np.diff(where) > 1)[0]
-    seen = points[where[breaks[-1] + 1] if len(breaks) else where[0]:where[-1] + 1]
-    if len(seen) < 4:
-        return None
-    curve = resample(seen, 2.0)
-    length = float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
-    return Instrument(kind, curve, tip_visible=bool(inside[-1]), length_mm=length * spacing_mm)
