@@ -15,7 +15,6 @@
 """Stations in one process: a transport with faults, and a crew that works at once."""
 
 from collections import deque
-from concurrent.futures import wait
 import itertools
 import math
 from pathlib import Path
@@ -154,8 +153,6 @@ class Exchange:
         self.now += TICK
         for name in list(self.members):
             if name in self.members:
-                # What is packed takes real time; it shall not cost theirs on a busy machine.
-                wait(self.members[name]._desk._packing.values())
                 self.members[name].tick(idle=name not in self.busy)
         for _ in range(len(self._asked)):
             self._answer(*self._asked.popleft())

@@ -37,9 +37,10 @@ def task(tmp_path_factory):
                               batch=4, model=''), tmp_path_factory.mktemp('cache'))
 
 
-def sent(work, model, own=True):
+def sent(work, model):
     """Return the weights that others would get."""
-    path = work.encode(model, 'safetensors', 'it', own)['path']
+    path = work.pack(model, {'name': 'it', 'codec': 'safetensors', 'chunk_size': 1 << 16,
+                             'encrypt': False})['sealed']['path']
     with open(path, 'rb') as file:
         return decode(file.read(), 'safetensors', work.task.network.state_dict())
 

@@ -15,6 +15,7 @@
 """What a station refuses of others, and what becomes of the round."""
 
 from dataclasses import replace
+from io import BytesIO
 
 from exchange import Exchange
 from exchange import KINDS
@@ -24,7 +25,6 @@ from exchange import start_all
 from exchange import TRUSTING
 
 from fedefm_ros.federation.station.plan import TaskPlan
-from fedefm_ros.federation.transfer.codec import encode
 from fedefm_ros.federation.trust.identity import Identity
 
 import pytest
@@ -86,16 +86,12 @@ def test_weights_that_are_not_sane_never_teach(tmp_path, monkeypatch, reason, sp
     start_all(exchange)
     work = exchange.crews['bert']._work
 
-    def poisoned(model, codec, name, own):
-        state = work.read(model)
-        for value in state.values():
-            if value.is_floating_point():
-                spoil(value)
-        path = exchange.state('bert') / 'outgoing' / f'{name}.bin'
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(encode(state, codec))
-        return {'path': str(path)}
-    monkeypatch.setattr(work, 'encode', poisoned)
+    honest = work._sealed
+
+    def poisoned(state, **seal):
+        return honest({key: spoil(value.clone()) if value.is_floating_point() else value
+                       for key, value in state.items()}, **seal)
+    monkeypatch.setattr(work, '_sealed', poisoned)
     exchange.run(exchange.rounds(1), 20000)
     for name in ('ada', 'cleo'):
         journal = exchange.members[name].journal
@@ -109,13 +105,17 @@ def test_a_pickle_in_place_of_weights_is_refused(tmp_path, monkeypatch):
     exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), rounds=1, encrypt=False,
                         codec='safetensors', **TRUSTING)
     start_all(exchange)
-    path = exchange.state('bert') / 'outgoing' / 'pickle.bin'
+    payload = BytesIO()
+    torch.save({'weights': torch.zeros(4)}, payload)
+    work = exchange.crews['bert']._work
+    honest = work._sealed
 
-    def pickled(model, codec, name, own):
-        path.parent.mkdir(exist_ok=True)
-        torch.save({'weights': torch.zeros(4)}, path)
-        return {'path': str(path)}
-    monkeypatch.setattr(exchange.crews['bert']._work, 'encode', pickled)
+    def pickled(state, **seal):
+        with monkeypatch.context() as patch:
+            patch.setattr('fedefm_ros.federation.station.work.encode',
+                          lambda *_: payload.getvalue())
+            return honest(state, **seal)
+    monkeypatch.setattr(work, '_sealed', pickled)
     exchange.run(exchange.rounds(1), 20000)
     journal = exchange.members['ada'].journal
     assert set(journal.refusals) & {'malformed', 'bad_codec', 'too_large'}, journal.refusals

@@ -24,6 +24,7 @@ from couriers import start_python
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.transfer.outbox import Outbox
+from fedefm_ros.federation.transfer.outbox import write_sealed
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.trust.sealing import decrypt_chunk
 from fedefm_ros.federation.trust.sealing import new_key
@@ -200,3 +201,22 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(FedefmError, match='outbox'):
         Outbox(tmp_path / 'file', 1000)
+
+
+def test_what_another_process_has_sealed_is_offered_like_the_rest(tmp_path):
+    outbox, key, payload = Outbox(tmp_path / 'out', 1 << 30), new_key(), os.urandom(2 * CHUNK)
+    sealed = write_sealed(tmp_path / 'sealed', payload, CHUNK, key)
+    offered = outbox.adopt(sealed, tmp_path / 'sealed', key)
+    assert offered == sealed.offered and not (tmp_path / 'sealed').exists()
+    first = outbox.chunk(offered.sha256, 0)
+    assert decrypt_chunk(key, 0, bytes(first.data)) == payload[:CHUNK - OVERHEAD]
+    assert hashlib.sha256(first.data).hexdigest() == first.sha256
+    # Whatever is refused is not left lying about.
+    again = write_sealed(tmp_path / 'sealed', payload, CHUNK, key)
+    with pytest.raises(FedefmError, match='one payload only'):
+        outbox.adopt(again, tmp_path / 'sealed', key)
+    assert not (tmp_path / 'sealed').exists()
+    small = Outbox(tmp_path / 'small', 100)
+    with pytest.raises(FedefmError, match='raise its limit'):
+        small.adopt(write_sealed(tmp_path / 'sealed', payload, CHUNK), tmp_path / 'sealed')
+    assert not (tmp_path / 'sealed').exists()

@@ -15,32 +15,26 @@
 """A station's books and its voice: journal, audit, refusals, and what it offers to others."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 import hashlib
-import mmap
 from pathlib import Path
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.crew import Crew
-from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.inbox import Inbox
-from fedefm_ros.federation.station.journal import AWAY
 from fedefm_ros.federation.station.journal import Journal
-from fedefm_ros.federation.station.journal import MIX
 from fedefm_ros.federation.station.options import MemberOptions
 from fedefm_ros.federation.station.transport import Transport
 from fedefm_ros.federation.transfer.fetch import sweep
 from fedefm_ros.federation.transfer.outbox import Offered
 from fedefm_ros.federation.transfer.outbox import Outbox
+from fedefm_ros.federation.transfer.outbox import Sealed
 from fedefm_ros.federation.trust.audit import AuditLog
 from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.trust.peers import Peers
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.trust.replay import ReplayGuard
-from fedefm_ros.federation.trust.sealing import new_key
 from fedefm_ros.federation.trust.sealing import seal_key
 
 OUTBOX_BYTES = 4 << 30
@@ -70,8 +64,6 @@ class Desk:
         self.inbox = Inbox(folder / 'inbox', transport, options.chunk_timeout, options.bandwidth,
                            clock)
         self.changed: Callable[[], None] = lambda: None
-        #: Called by another thread when there is something to poll.
-        self.wake: Callable[[], None] = lambda: None
         #: Returns a file with frames of the last procedure, '' without any.
         self.frames: Callable[[], str] = lambda: ''
         for path in (folder / 'outgoing').glob('*'):
@@ -79,10 +71,7 @@ class Desk:
         self._audit = AuditLog(folder / 'audit.jsonl', AUDIT_BYTES)
         self._received_before = self.journal.bytes_received
         self._changed_since: float | None = None
-        # Sealing hundreds of megabytes takes a second that the caller's thread does not have.
-        self._packer = ThreadPoolExecutor(1, 'packer')
         self._most_offers = 4 * len(options.stations) * options.laps
-        self._packing: dict[str, Future] = {}
         #: Of what is offered: SHA-256 -> key. Kept in memory only: after a restart, what a station
         #: refuses is waited for until the deadline.
         self._keys: dict[str, bytes | None] = {}
@@ -156,30 +145,24 @@ class Desk:
                 return k, route[k]
         return len(route), ''
 
-    def poll(self) -> list[Outcome]:
-        """Return what has come of jobs; a packed model comes as `offer TAG`."""
-        outcomes = []
-        for outcome in self.crew.poll():
-            what, _, tag = outcome.tag.partition(' ')
-            if what == 'encode' and not outcome.error:
-                self._packing[tag] = self._packer.submit(self._pack, Path(outcome.result['path']))
-                self._packing[tag].add_done_callback(lambda _: self.wake())
-            else:
-                outcomes.append(outcome)
-        for tag, future in list(self._packing.items()):
-            if future.done():
-                del self._packing[tag]
-                try:
-                    outcomes.append(Outcome(f'offer {tag}', future.result()))
-                    self._unannounced.add(future.result()[0].sha256)
-                except (FedefmError, OSError) as error:
-                    outcomes.append(Outcome(f'offer {tag}', None, str(error)))
-        return outcomes
-
     def offer(self, tag: str, model: str) -> None:
-        """Have a model coded and put into the outbox; `poll` gives `offer TAG` when it is."""
-        self.crew.submit(f'encode {tag}', 'encode', urgent=True, model=model,
-                         codec=self.options.codec, name=tag, own=tag in (AWAY, MIX))
+        """Have a model of the own sealed: the job `pack TAG`, whose result is for `packed`."""
+        self.crew.submit(f'pack {tag}', 'pack', urgent=True, model=model, seal=self.seal(tag))
+
+    def seal(self, name: str) -> dict:
+        """Return how a model is sealed, for a job."""
+        options = self.options
+        return {'name': name, 'codec': options.codec, 'chunk_size': options.chunk_size,
+                'encrypt': options.encrypt}
+
+    def packed(self, sealed: dict) -> tuple[Offered, bytes | None]:
+        """Put what a job has sealed into the outbox; raises FedefmError where it has no room."""
+        key = bytes.fromhex(sealed['key']) or None
+        offered = self.outbox.adopt(
+            Sealed(Offered(sealed['sha256'], sealed['size'], sealed['chunk_size']),
+                   bytes.fromhex(sealed['table'])), Path(sealed['path']), key)
+        self._unannounced.add(offered.sha256)
+        return offered, key
 
     def discard(self, packed: tuple[Offered, bytes | None]) -> None:
         """Forget a packed model that nobody wants any more."""
@@ -219,21 +202,6 @@ class Desk:
                               self._keys[said.sha256])
         return None
 
-    def close(self) -> None:
-        """Wait for what is being packed."""
-        self._packer.shutdown()
-
-    def _pack(self, path: Path) -> tuple[Offered, bytes | None]:
-        key = new_key() if self.options.encrypt else None
-        with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            view = memoryview(data)
-            try:
-                offered = self.outbox.put(view, self.options.chunk_size, key)
-            finally:
-                view.release()
-        path.unlink()
-        return offered, key
-
     def announce(self, packed: tuple[Offered, bytes | None], purpose: str, owner: str,
                  number: int, hop: int, recipients: tuple[str, ...],
                  architecture_hash: str) -> None:
@@ -269,8 +237,7 @@ class Desk:
                                       for visit in self.journal.visits.values()})
         self._keys = {sha256: key for sha256, key in self._keys.items() if sha256 in offered}
         for entry in self.outbox.offered:
-            # What is being packed may lie there already, and its manifest is still to come.
-            if entry.sha256 not in offered and not self._packing:
+            if entry.sha256 not in offered:
                 self.outbox.remove(entry.sha256)
         accepted = sorted((self.folder / 'accepted').glob('round*.safetensors'))
         for path in accepted[:-self.KEPT_MODELS]:

@@ -63,7 +63,7 @@ class Journal:
     #: Neighbours' finished models: name -> {model, round, scores}.
     neighbours: dict = field(default_factory=dict)
     #: Models of others that are here, by the hex nonce of their manifest:
-    #: {manifest, stage: fetch | train | offer, model, own: the model it is compared with}.
+    #: {manifest, stage: fetch | train, own: the model it is compared with}.
     visits: dict = field(default_factory=dict)
     #: Manifests (JSON) that are still worth announcing after a restart.
     offers: list = field(default_factory=list)
@@ -106,6 +106,5 @@ class Journal:
         named = {self.model, self.used, self.previous, self.trained, self.candidate,
                  *self.returned}
         named |= {entry['model'] for entry in self.neighbours.values()}
-        named |= {visit.get(which, '') for visit in self.visits.values()
-                  for which in ('model', 'own')}
+        named |= {visit.get('own', '') for visit in self.visits.values()}
         return named - {''}

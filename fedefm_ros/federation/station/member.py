@@ -92,7 +92,7 @@ class Member:
         :param wake: called by any thread when `tick` has something to do before its time.
         """
         self._desk.changed, self._round.on_accepted = on_change, on_accepted
-        self._desk.wake = self._desk.crew.wake = wake
+        self._desk.crew.wake = wake
 
     def tick(self, idle: bool) -> None:
         """Do what can be done now. Not idle: training stands still and nothing is asked for."""
@@ -103,7 +103,7 @@ class Member:
         elif working:
             self.journal.spent += now - self._last_tick
         self._last_tick = now
-        for outcome in self._desk.poll():
+        for outcome in self._desk.crew.poll():
             what, _, key = outcome.tag.partition(' ')
             part = self._round if key in ('', phases.AWAY, phases.MIX) else self._visits
             part.finished(what, key, outcome)
@@ -173,7 +173,6 @@ class Member:
 
     def close(self) -> None:
         """Keep what there is and end the training process."""
-        self._desk.wake = self._desk.crew.wake = lambda: None
+        self._desk.crew.wake = lambda: None
         self._desk.crew.close()
-        self._desk.close()
         self._desk.save()

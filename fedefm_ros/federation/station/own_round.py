@@ -107,12 +107,7 @@ class OwnRound:
         """Take what came of a job for the round."""
         journal = self._desk.journal
         if outcome.error:
-            self._desk.note('failed', reason=what, text=outcome.error)
-            journal.last_refusal = f'{what}: {outcome.error}'
-            # The model of before stays; the round is over for this station.
-            self._rested_since = self._desk.clock()
-            if journal.model and what != 'rollback':
-                self._end(accepted=False)
+            self._failed(what, outcome.error)
             return
         result = outcome.result
         if what == 'start':
@@ -120,8 +115,13 @@ class OwnRound:
             journal.samples = result['samples']
             journal.architecture_hash = result['architecture_hash']
             self._enter(phases.LOCAL)
-        elif what == 'offer':
-            self._announce(key, result)
+        elif what == 'pack':
+            try:
+                packed = self._desk.packed(result['sealed'])
+            except FedefmError as error:
+                self._failed(what, str(error))
+            else:
+                self._announce(key, packed)
         elif what == 'home':
             journal.trained, journal.trained_scores = result['model'], result['scores']
             weight = result['emd_weight']
@@ -142,6 +142,15 @@ class OwnRound:
                                       journal.used_scores))
             if what == 'accept':
                 self._end(accepted=True)
+
+    def _failed(self, what: str, why: str) -> None:
+        """Leave the model of before in use; the round is over for this station."""
+        journal = self._desk.journal
+        self._desk.note('failed', reason=what, text=why)
+        journal.last_refusal = f'{what}: {why}'
+        self._rested_since = self._desk.clock()
+        if journal.model and what != 'rollback':
+            self._end(accepted=False)
 
     def rollback(self) -> str:
         """Go back to the model before the last accepted one; return a word for people."""

@@ -14,6 +14,9 @@
 
 """Models of others at this station: asked for, fetched, trained or tried, sent on."""
 
+from pathlib import Path
+
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station import journal as phases
 from fedefm_ros.federation.station.crew import Outcome
 from fedefm_ros.federation.station.desk import Desk
@@ -22,7 +25,7 @@ from fedefm_ros.federation.trust.manifest import Manifest
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.trust.sealing import open_key
 
-FETCH, TRAIN, OFFER = 'fetch', 'train', 'offer'
+FETCH, TRAIN = 'fetch', 'train'
 
 
 class Visits:
@@ -38,11 +41,8 @@ class Visits:
         """Set going again what was under way when the journal was written."""
         for key, visit in list(self._desk.journal.visits.items()):
             try:
-                if visit['stage'] == OFFER and self._desk.is_whole(visit['model']):
-                    self._desk.offer(key, visit['model'])
-                else:
-                    visit['stage'] = FETCH
-                    self._desk.inbox.expect(key, self._manifest(key))
+                visit['stage'] = FETCH
+                self._desk.inbox.expect(key, self._manifest(key))
             except Refused as refused:
                 self._give_up(key, refused)
 
@@ -77,7 +77,7 @@ class Visits:
         except Refused as refused:
             self._refuse(refused, manifest)
             return
-        desk.journal.visits[key] = {'manifest': manifest.to_json(), 'stage': FETCH, 'model': ''}
+        desk.journal.visits[key] = {'manifest': manifest.to_json(), 'stage': FETCH}
         desk.touch()
 
     def pump(self) -> None:
@@ -93,19 +93,13 @@ class Visits:
     def finished(self, what: str, key: str, outcome: Outcome) -> None:
         """Take what came of a job for a visit."""
         if key not in self._desk.journal.visits:
+            if what == 'host' and outcome.result:
+                Path(outcome.result['sealed']['path']).unlink(missing_ok=True)
             return
         if outcome.error:
             # A peer's fault costs the peer's model, nothing else.
             self._give_up(key, Refused(outcome.reason or 'failed', outcome.error))
         elif what == 'host':
-            visit, manifest = self._desk.journal.visits[key], self._manifest(key)
-            visit['stage'], visit['model'] = OFFER, outcome.result['model']
-            if self._next_stop(manifest)[1] or manifest.owner != self._desk.options.name:
-                self._desk.offer(key, visit['model'])
-            else:  # past its own station, and nobody is left to go to
-                self._done_with(key)
-                self._came_home(manifest, visit['model'])
-        elif what == 'offer':
             self._send_on(key, outcome.result)
         else:
             self._take(key, outcome.result)
@@ -159,7 +153,8 @@ class Visits:
         if manifest.purpose == 'overseas':
             desk.crew.submit(f'host {key}', 'host', urgent=True, **told, owner=manifest.owner,
                              steps=desk.options.stop_steps, round=manifest.round,
-                             hop=manifest.hop)
+                             hop=manifest.hop, keep=manifest.owner == desk.options.name,
+                             seal=desk.seal(key))
         else:
             # In the books, so that it stays even if the round ends before the job begins.
             own = desk.journal.trained or desk.journal.model
@@ -167,14 +162,19 @@ class Visits:
             desk.touch()
             desk.crew.submit(f'try_out {key}', 'try_out', urgent=True, **told, own=own)
 
-    def _send_on(self, key: str, packed) -> None:
-        manifest, model = self._manifest(key), self._desk.journal.visits[key]['model']
+    def _send_on(self, key: str, result: dict) -> None:
+        manifest = self._manifest(key)
+        try:
+            packed = self._desk.packed(result['sealed'])
+        except FedefmError as error:
+            self._give_up(key, Refused('failed', str(error)))
+            return
         hop, stop = self._next_stop(manifest)
         # Before it is announced, which writes both at once: it is not sent on twice.
         self._done_with(key)
         if not stop and manifest.owner == self._desk.options.name:
             self._desk.discard(packed)
-            self._came_home(manifest, model)
+            self._came_home(manifest, result['model'])
             return
         self._desk.announce(packed, 'overseas' if stop else 'return', manifest.owner,
                             manifest.round, hop, (stop or manifest.owner,),

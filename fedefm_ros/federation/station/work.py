@@ -37,11 +37,13 @@ from fedefm_ros.federation.station.task import Task
 from fedefm_ros.federation.transfer.codec import decode
 from fedefm_ros.federation.transfer.codec import encode
 from fedefm_ros.federation.transfer.fetch import Fetch
+from fedefm_ros.federation.transfer.outbox import write_sealed
 from fedefm_ros.federation.trust.admission import admit
 from fedefm_ros.federation.trust.clipping import clip_difference
 from fedefm_ros.federation.trust.clipping import default_radius
 from fedefm_ros.federation.trust.clipping import privatise
 from fedefm_ros.federation.trust.manifest import Manifest
+from fedefm_ros.federation.trust.sealing import new_key
 from fedefm_ros.federation.weights import average
 from fedefm_ros.federation.weights import check_state
 from fedefm_ros.federation.weights import State
@@ -108,28 +110,31 @@ class Work:
         return self._scored(local(self._bench, self.read(model), batches))
 
     def host(self, manifest: str, key: str, owner: str, steps: int, round: int,  # noqa: A002
-             hop: int) -> dict:
-        """Train a visitor on the station's own data (eq. 1); its owner never sees them."""
+             hop: int, keep: bool, seal: dict) -> dict:
+        """
+        Train a visitor on the station's own data (eq. 1), and seal it for its way on.
+
+        :param keep: have it rest here, too, as it is this station's own.
+        :param seal: of `pack`.
+        """
         visitor = self._admitted(manifest, key, self._initial)
         batches = self.task.data.batches(steps, round, 'visit', owner, hop)
         trained = self._private(overseas(self._bench, visitor, batches), visitor)
-        return {'model': self._keep(trained, push=False)}
+        return {'model': self._keep(trained, push=False) if keep else '',
+                'sealed': self._sealed(trained, **seal)}
 
-    def encode(self, model: str, codec: str, name: str, own: bool) -> dict:
+    def pack(self, model: str, seal: dict) -> dict:
         """
-        Write a model as it is to be sent.
+        Write this station's own model as it is to be sent.
 
-        :param name: of the file; two that are the same model are two files.
-        :param own: of this station, not a visitor's.
+        :param seal: `name` of the file (two that are the same model are two files), `codec`,
+            `chunk_size`, and whether to `encrypt` it, with a key that comes back with it.
         """
         state = self.read(model)
-        if own and self._clip:
+        if self._clip:
             state = self._private(state, self._sent())
             write_atomically(self._folder / self.SENT, _bytes_of(state))
-        path = self._folder / 'outgoing' / f'{name}.bin'
-        # Not pushed: what a power cut leaves there is removed and coded anew.
-        write_atomically(path, encode(state, codec), push=False)
-        return {'path': str(path)}
+        return {'sealed': self._sealed(state, **seal)}
 
     def try_out(self, manifest: str, key: str, own: str) -> dict:
         """Take a fetched model that is to teach: check it against the own one, and try it."""
@@ -224,6 +229,15 @@ class Work:
             return decode(path, said.codec, self._initial)
         finally:
             path.unlink(missing_ok=True)
+
+    def _sealed(self, state: State, name: str, codec: str, chunk_size: int,
+                encrypt: bool) -> dict:
+        key = new_key() if encrypt else None
+        path = self._folder / 'outgoing' / f'{name}.bin'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sealed = write_sealed(path, encode(state, codec), chunk_size, key)
+        return {'path': str(path), 'key': key.hex() if key else '', 'table': sealed.table.hex(),
+                **vars(sealed.offered)}
 
     def _scored(self, state: State, push: bool = True) -> dict:
         self._bench.network.load_state_dict(without_momentum(state))

@@ -44,6 +44,15 @@ class Offered:
     chunk_size: int
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """A file that is a payload as sent."""
+
+    offered: Offered
+    table: bytes
+    """The SHA-256 of its chunks, one after the other."""
+
+
 class Chunk(NamedTuple):
     """A chunk as sent, and its SHA-256 (hex)."""
 
@@ -55,9 +64,9 @@ class Outbox:
     """
     The payloads of a folder, which is the truth: a restarted station offers what is in it.
 
-    A file appears whole or not at all. The oldest go first when the folder is full. Chunks may be
-    read while another thread puts. They are hashed once, when they are put: what is spoilt on the
-    disk afterwards does not fit its hash at the receiver.
+    A file appears whole or not at all. The oldest go first when the folder is full. Chunks are
+    hashed once, when they are written: what is spoilt on the disk afterwards does not fit its hash
+    at the receiver.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -94,38 +103,33 @@ class Outbox:
         """
         Offer a payload.
 
-        :param payload: bytes-like.
-        :param chunk_size: of the chunks as sent; encrypted ones have 16 bytes less in them.
-        :param key: encrypt with it; it must be new.
+        :param payload, chunk_size, key: of write_sealed.
         :raises FedefmError: too large, a used key, or the disk is full. Nothing is left then.
         """
-        data = memoryview(payload).cast('B')
-        limits = Limits()
-        if not limits.min_chunk <= chunk_size <= limits.max_chunk:
-            raise FedefmError(f'chunk size {chunk_size}; expected {limits.min_chunk} to '
-                              f'{limits.max_chunk}')
-        if not len(data):
-            raise FedefmError('the payload is empty')
-        step = chunk_size - (OVERHEAD if key is not None else 0)
-        size = len(data) + (-(-len(data) // step) * OVERHEAD if key is not None else 0)
-        if size > self._max_bytes:
-            raise FedefmError(f'a payload of {size} bytes is more than the outbox may have '
-                              f'({self._max_bytes}); raise its limit')
+        size = sealed_size(len(memoryview(payload).cast('B')), chunk_size, key is not None)
+        self._check_size(size)
         if key is not None:
             self._use(key)
         self._make_room(size)
+        handle, path = tempfile.mkstemp(dir=self._folder, prefix=_TEMPORARY)
+        os.close(handle)
+        return self._take(write_sealed(Path(path), payload, chunk_size, key), Path(path))
+
+    def adopt(self, sealed: Sealed, path: Path, key: bytes | None = None) -> Offered:
+        """
+        Offer what another process has sealed, as `put` does; the file is moved.
+
+        :param path: on the same file system as the folder.
+        """
         try:
-            sha256, table = self._write(data, chunk_size, step, key)
-        except OSError as error:
-            raise FedefmError(f'{self._folder}: a payload of {size} bytes cannot be written: '
-                              f'{error.strerror or error}') from error
-        offered = Offered(sha256, size, chunk_size)
-        known = self._offered.pop(sha256, None)
-        if known is not None and known != offered:
-            self._path(known).unlink(missing_ok=True)
-        self._tables[sha256] = table
-        self._offered[sha256] = offered
-        return offered
+            self._check_size(sealed.offered.size)
+            if key is not None:
+                self._use(key)
+            self._make_room(sealed.offered.size)
+        except FedefmError:
+            path.unlink(missing_ok=True)
+            raise
+        return self._take(sealed, path)
 
     def chunk(self, sha256: str, index: int) -> Chunk:
         """Return a chunk as sent; raises Refused('unknown_payload') or ('bad_hash')."""
@@ -190,27 +194,25 @@ class Outbox:
             raise FedefmError('a key may encrypt one payload only; make a new one')
         self._used_keys.add(digest)
 
-    def _write(self, data: memoryview, chunk_size: int, step: int, key: bytes | None
-               ) -> tuple[str, bytes]:
-        """Write a payload; return the SHA-256 of it and those of its chunks."""
-        digests = []
-        handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=_TEMPORARY)
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise FedefmError(f'a payload of {size} bytes is more than the outbox may have '
+                              f'({self._max_bytes}); raise its limit')
+
+    def _take(self, sealed: Sealed, path: Path) -> Offered:
+        offered = sealed.offered
         try:
-            with os.fdopen(handle, 'wb', buffering=0) as file:
-                for index, start in enumerate(range(0, len(data), step)):
-                    part = data[start:start + step]
-                    if key is not None:
-                        part = memoryview(encrypt_chunk(key, index, part))
-                    digests.append(hashlib.sha256(part).digest())
-                    while part:
-                        part = part[file.write(part):]
-            table = b''.join(digests)
-            sha256 = payload_sha256(table)
-            os.replace(temporary, self._path(Offered(sha256, 0, chunk_size)))
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return sha256, table
+            os.replace(path, self._path(offered))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise FedefmError(f'{path} cannot be moved to {self._folder}: '
+                              f'{error.strerror or error}') from error
+        known = self._offered.pop(offered.sha256, None)
+        if known is not None and known != offered:
+            self._path(known).unlink(missing_ok=True)
+        self._tables[offered.sha256] = sealed.table
+        self._offered[offered.sha256] = offered
+        return offered
 
     def _verified(self, offered: Offered) -> bytes:
         """Hash a file from before the start; it is not pushed to the disk when it is written."""
@@ -229,3 +231,49 @@ class Outbox:
                           'no longer offered')
         self._tables[offered.sha256] = table
         return table
+
+
+def sealed_size(size: int, chunk_size: int, encrypted: bool) -> int:
+    """Return the bytes that a payload has as sent; FedefmError for a chunk size out of range."""
+    limits = Limits()
+    if not limits.min_chunk <= chunk_size <= limits.max_chunk:
+        raise FedefmError(f'chunk size {chunk_size}; expected {limits.min_chunk} to '
+                          f'{limits.max_chunk}')
+    if not size:
+        raise FedefmError('the payload is empty')
+    return size + (-(-size // (chunk_size - OVERHEAD)) * OVERHEAD if encrypted else 0)
+
+
+def write_sealed(path: Path, payload, chunk_size: int, key: bytes | None = None) -> Sealed:
+    """
+    Write a payload as it is to be sent.
+
+    It is not pushed to the disk: what a power cut spoils no longer fits its hash.
+
+    :param payload: bytes-like.
+    :param chunk_size: of the chunks as sent; encrypted ones have 16 bytes less in them.
+    :param key: encrypt with it; it must be new.
+    :raises FedefmError: a size out of range, or the disk is full. Nothing is left then.
+    """
+    data = memoryview(payload).cast('B')
+    size = sealed_size(len(data), chunk_size, key is not None)
+    step = chunk_size - (OVERHEAD if key is not None else 0)
+    digests = []
+    try:
+        with path.open('wb', buffering=0) as file:
+            for index, start in enumerate(range(0, len(data), step)):
+                part = data[start:start + step]
+                if key is not None:
+                    part = memoryview(encrypt_chunk(key, index, part))
+                digests.append(hashlib.sha256(part).digest())
+                while part:
+                    part = part[file.write(part):]
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise FedefmError(f'{path.parent}: a payload of {size} bytes cannot be written: '
+                          f'{error.strerror or error}') from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    table = b''.join(digests)
+    return Sealed(Offered(payload_sha256(table), size, chunk_size), table)
