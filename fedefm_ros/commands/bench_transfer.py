@@ -19,6 +19,7 @@ import json
 import os
 from pathlib import Path
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,9 @@ def transfer(
     Measure how fast weights travel: chunks over ROS services, hashed, written to a file.
 
     Beside it the same bytes over a loopback TCP connection between two processes, hashed and
-    written likewise, into memory that the machine has at hand in both cases. They take turns.
+    written likewise, into memory that the machine has at hand in both cases. They take turns. Each
+    pair of processes sends twice: once as processes that have just begun, and once as those of a
+    station that runs for days, which is what the ratio is of.
     """
     from fedefm_ros.station import dds_environment
     os.environ.update(dds_environment())
@@ -61,23 +64,26 @@ def transfer(
                     tcp.append(_tcp(Path(folder), size))
                 peak = max(peak, ours[-1][1])
                 advance(sizes.index(size) * repeats + repeat + 1, f'{size / 1e6:.0f} MB')
-            seconds = sorted(run[0] for run in ours)[repeats // 2]
-            reference = sorted(tcp)[repeats // 2]
+            first, seconds = (statistics.median(run[0][turn] for run in ours) for turn in (0, 1))
+            first_tcp, reference = (statistics.median(run[turn] for run in tcp)
+                                    for turn in (0, 1))
             rows.append({'megabytes': size / _MEGABYTE, 'seconds': seconds,
                          'tcp_seconds': reference, 'speed_ratio': reference / seconds,
+                         'first_seconds': first, 'first_tcp_seconds': first_tcp,
+                         'first_speed_ratio': first_tcp / first,
                          'peak_memory_ratio': peak / size,
-                         'receiver_processor_seconds': sorted(
-                             run[2] for run in ours)[repeats // 2],
+                         'receiver_processor_seconds': statistics.median(
+                             run[2][1] for run in ours),
                          'all_seconds': [run[0] for run in ours], 'all_tcp_seconds': tcp})
     output.table(f'weights between two stations, median of {repeats}', [
-        'MB', 'seconds', 'TCP seconds', 'speed / TCP', 'receiver memory / size'],
+        'MB', 'seconds', 'TCP seconds', 'speed / TCP', 'the first time', 'receiver memory / size'],
         [[row['megabytes'], row['seconds'], row['tcp_seconds'], row['speed_ratio'],
-          row['peak_memory_ratio']] for row in rows])
+          row['first_speed_ratio'], row['peak_memory_ratio']] for row in rows])
     output.write_json({'rows': rows, 'chunk_size': chunk_size}, json_file)
 
 
-def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float, float]:
-    """Return a fetch's seconds, by how many bytes the receiver grew, its processor seconds."""
+def _ours(folder: Path, size: int, chunk_size: int) -> tuple[list[float], float, list[float]]:
+    """Return two fetches' seconds, by how many bytes the receiver grew, its processor seconds."""
     courier = [sys.executable, '-m', 'fedefm_ros.nodes.courier']
     told = [str(size), str(chunk_size)]
     sender = subprocess.Popen([*courier, 'offer', str(folder / 'outbox'), *told],
@@ -98,29 +104,33 @@ def _ours(folder: Path, size: int, chunk_size: int) -> tuple[float, float, float
         sender.wait(20)
 
 
-def _tcp(folder: Path, size: int) -> float:
-    """Return the seconds of a copy over loopback from another process, hashed and written."""
+def _tcp(folder: Path, size: int) -> list[float]:
+    """Return the seconds of two copies over loopback from a process, hashed and written."""
     server = socket.create_server(('127.0.0.1', 0))
     port = server.getsockname()[1]
     code = ('import os, socket, sys\n'
             'data = os.urandom(int(sys.argv[2]))\n'
             "line = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
-            'line.recv(1)\nline.sendall(data)\nline.close()\n')
+            'while line.recv(1):\n'
+            '    line.sendall(data)\n')
     sender = subprocess.Popen([sys.executable, '-c', code, str(port), str(size)])
     line, _ = server.accept()
-    warm_page_cache(folder, size)
-    digest, left, buffer = hashlib.sha256(), size, memoryview(bytearray(_BLOCK))
-    with open(folder / 'copy', 'wb', buffering=0) as file:
-        began = time.monotonic()
-        line.sendall(b'.')
-        while left and (count := line.recv_into(buffer)):
-            digest.update(buffer[:count])
-            file.write(buffer[:count])
-            left -= count
-        seconds = time.monotonic() - began
+    buffer, seconds = memoryview(bytearray(_BLOCK)), []
+    for _ in range(2):
+        warm_page_cache(folder, size)
+        digest, left = hashlib.sha256(), size
+        with open(folder / 'copy', 'wb', buffering=0) as file:
+            began = time.monotonic()
+            line.sendall(b'.')
+            while left and (count := line.recv_into(buffer)):
+                digest.update(buffer[:count])
+                file.write(buffer[:count])
+                left -= count
+            seconds.append(time.monotonic() - began)
+        (folder / 'copy').unlink()
+        if left:
+            raise FedefmError('the TCP copy ended early')
     line.close()
     server.close()
     sender.wait(20)
-    if left:
-        raise FedefmError('the TCP copy ended early')
     return seconds

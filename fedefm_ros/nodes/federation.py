@@ -28,6 +28,7 @@ from fedefm_ros.federation.station.plan import TaskPlan
 from fedefm_ros.federation.trust.identity import Identity
 from fedefm_ros.federation.trust.peers import Peers
 from fedefm_ros.imaging.messages import image_to_array
+from fedefm_ros.memory import keep_freed_memory
 from fedefm_ros.msg import FederationStatus
 from fedefm_ros.nodes import diagnostics
 from fedefm_ros.nodes.declaration import Parameters
@@ -301,6 +302,7 @@ def _plan(settings: Parameters) -> TaskPlan:
 
 def main() -> None:
     """Run the node."""
+    keep_freed_memory()  # a model's chunks are as large as images
     sys.exit(run(FederationNode))
 
 
