@@ -20,7 +20,6 @@ import hashlib
 import os
 from pathlib import Path
 import re
-import tempfile
 from typing import NamedTuple
 
 from fedefm_ros.errors import FedefmError
@@ -111,9 +110,8 @@ class Outbox:
         if key is not None:
             self._use(key)
         self._make_room(size)
-        handle, path = tempfile.mkstemp(dir=self._folder, prefix=_TEMPORARY)
-        os.close(handle)
-        return self._take(write_sealed(Path(path), payload, chunk_size, key), Path(path))
+        path = self._folder / f'{_TEMPORARY}{os.urandom(8).hex()}'
+        return self._take(write_sealed(path, payload, chunk_size, key), path)
 
     def adopt(self, sealed: Sealed, path: Path, key: bytes | None = None) -> Offered:
         """
@@ -260,7 +258,8 @@ def write_sealed(path: Path, payload, chunk_size: int, key: bytes | None = None)
     step = chunk_size - (OVERHEAD if key is not None else 0)
     digests = []
     try:
-        with path.open('wb', buffering=0) as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb',
+                  buffering=0) as file:
             for index, start in enumerate(range(0, len(data), step)):
                 part = data[start:start + step]
                 if key is not None:
