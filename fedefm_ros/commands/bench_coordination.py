@@ -42,6 +42,9 @@ def coordination(
     rounds: Annotated[int, typer.Option(min=2, help='Rounds; the first is not counted.')] = 6,
     model: output.ModelOption = 'realtime',
     codec: Annotated[str, typer.Option(help='How weights are sent.')] = 'safetensors',
+    momentum: Annotated[float, typer.Option(
+        min=0, max=0.99, help='As of the federation node; above 0 it travels, too, and doubles '
+        'what is sent.')] = 0.95,
     json_file: output.JsonOption = None,
 ):
     """
@@ -58,7 +61,7 @@ def coordination(
     rows = []
     with output.progress('rounds', 2 * rounds) as advance:
         for label, weights in (('the model', model), ('a small one', '')):
-            row = _measure(names, rounds, {'model': weights, 'codec': codec},
+            row = _measure(names, rounds, {'model': weights, 'codec': codec, 'momentum': momentum},
                            lambda number: advance(len(rows) * rounds + number))
             rows.append({'weights': label, **row})
     output.table(f'{stations} stations, {rounds} rounds without training', [

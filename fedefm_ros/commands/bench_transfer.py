@@ -73,7 +73,7 @@ def transfer(
                          'first_speed_ratio': first_tcp / first,
                          'peak_memory_ratio': peak / size,
                          'receiver_processor_seconds': statistics.median(
-                             run[2][1] for run in ours),
+                             run[2] for run in ours),
                          'all_seconds': [run[0] for run in ours], 'all_tcp_seconds': tcp})
     output.table(f'weights between two stations, median of {repeats}', [
         'MB', 'seconds', 'TCP seconds', 'speed / TCP', 'the first time', 'receiver memory / size'],
@@ -82,8 +82,8 @@ def transfer(
     output.write_json({'rows': rows, 'chunk_size': chunk_size}, json_file)
 
 
-def _ours(folder: Path, size: int, chunk_size: int) -> tuple[list[float], float, list[float]]:
-    """Return two fetches' seconds, by how many bytes the receiver grew, its processor seconds."""
+def _ours(folder: Path, size: int, chunk_size: int) -> tuple[list[float], float, float]:
+    """Return two fetches' seconds, how much the receiver grew, its processor time at last."""
     courier = [sys.executable, '-m', 'fedefm_ros.nodes.courier']
     told = [str(size), str(chunk_size)]
     sender = subprocess.Popen([*courier, 'offer', str(folder / 'outbox'), *told],
@@ -93,12 +93,13 @@ def _ours(folder: Path, size: int, chunk_size: int) -> tuple[list[float], float,
         if not line:
             raise FedefmError('the sending process ended; see above')
         receiver = subprocess.run(
-            [*courier, 'fetch', str(folder / 'inbox'), *told, json.loads(line)['sha256']],
+            [*courier, 'fetch', str(folder / 'inbox'), *told, json.loads(line)['sha256'], '2'],
             stdout=subprocess.PIPE, text=True, timeout=900)
         if receiver.returncode:
             raise FedefmError('the receiving process failed; see above')
         result = json.loads(receiver.stdout)
-        return result['seconds'], result['grown'], result['processor_seconds']
+        return [result['seconds'], *result['again']], result['grown'], \
+            result['processor_seconds']
     finally:
         sender.stdin.close()
         sender.wait(20)

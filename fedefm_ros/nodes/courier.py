@@ -17,8 +17,8 @@ One end of a model's way between two stations, without rounds: for benchmarks.
 
 ``python -m fedefm_ros.nodes.courier offer FOLDER BYTES CHUNK`` offers so many random bytes as
 station `sender`, prints their SHA-256 as JSON, and serves them until standard input ends.
-``... fetch FOLDER BYTES CHUNK SHA256`` has them sent to station `receiver` twice, and prints the
-seconds that each time took and by how many bytes the process grew.
+``... fetch FOLDER BYTES CHUNK SHA256 [TIMES]`` has them sent to station `receiver`, and prints the
+seconds that it took, those of each further time and by how many bytes the process grew.
 """
 
 import json
@@ -129,7 +129,7 @@ def offer(folder: Path, size: int, chunk_size: int) -> None:
         sys.stdin.read()
 
 
-def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
+def fetch(folder: Path, size: int, chunk_size: int, sha256: str, times: str = '1') -> None:
     """Fetch what is offered, and tell what it cost."""
     with spinning(lambda context: CourierNode('receiver', Courier(), context)) as node:
         deadline = time.monotonic() + _PATIENCE
@@ -139,7 +139,7 @@ def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
             time.sleep(0.01)
         folder.mkdir(parents=True, exist_ok=True)
         before, seconds, processor_seconds = peak_bytes(), [], []
-        for _ in range(2):
+        for _ in range(int(times)):
             with tempfile.TemporaryDirectory(dir=folder) as place:
                 warm_page_cache(folder, size)
                 began, worked = time.monotonic(), time.process_time()
@@ -148,15 +148,16 @@ def fetch(folder: Path, size: int, chunk_size: int, sha256: str) -> None:
                     raise FedefmError(f'the fetch did not end within {10 * _PATIENCE:.0f} s')
                 seconds.append(time.monotonic() - began)
                 processor_seconds.append(time.process_time() - worked)
-        print(json.dumps({'seconds': seconds, 'grown': peak_bytes() - before,
-                          'processor_seconds': processor_seconds}))
+        print(json.dumps({'seconds': seconds[0], 'again': seconds[1:],
+                          'grown': peak_bytes() - before,
+                          'processor_seconds': processor_seconds[-1]}))
 
 
 def main(arguments: list[str]) -> int:
     """Be one end."""
-    end, folder, size, chunk_size, *sha256 = arguments
+    end, folder, size, chunk_size, *what = arguments
     try:
-        {'offer': offer, 'fetch': fetch}[end](Path(folder), int(size), int(chunk_size), *sha256)
+        {'offer': offer, 'fetch': fetch}[end](Path(folder), int(size), int(chunk_size), *what)
     except FedefmError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
