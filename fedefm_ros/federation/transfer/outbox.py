@@ -106,10 +106,7 @@ class Outbox:
         :raises FedefmError: too large, a used key, or the disk is full. Nothing is left then.
         """
         size = sealed_size(len(memoryview(payload).cast('B')), chunk_size, key is not None)
-        self._check_size(size)
-        if key is not None:
-            self._use(key)
-        self._make_room(size)
+        self._admit(size, key)
         path = self._folder / f'{_TEMPORARY}{os.urandom(8).hex()}'
         return self._take(write_sealed(path, payload, chunk_size, key), path)
 
@@ -120,10 +117,7 @@ class Outbox:
         :param path: on the same file system as the folder.
         """
         try:
-            self._check_size(sealed.offered.size)
-            if key is not None:
-                self._use(key)
-            self._make_room(sealed.offered.size)
+            self._admit(sealed.offered.size, key)
         except FedefmError:
             path.unlink(missing_ok=True)
             raise
@@ -192,10 +186,14 @@ class Outbox:
             raise FedefmError('a key may encrypt one payload only; make a new one')
         self._used_keys.add(digest)
 
-    def _check_size(self, size: int) -> None:
+    def _admit(self, size: int, key: bytes | None) -> None:
+        """Make room for a payload; raises FedefmError where it is too large, or its key used."""
         if size > self._max_bytes:
             raise FedefmError(f'a payload of {size} bytes is more than the outbox may have '
                               f'({self._max_bytes}); raise its limit')
+        if key is not None:
+            self._use(key)
+        self._make_room(size)
 
     def _take(self, sealed: Sealed, path: Path) -> Offered:
         offered = sealed.offered
