@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
+from fedefm_ros.learning.optimisers import optimiser_of
 
 import torch
 from torch import nn
@@ -56,7 +57,7 @@ class Loop:
         Set up; nothing is read or written but that the folder is made.
 
         :param plan: has ``steps``, ``batch``, ``learning_rate``, ``warmup_steps``,
-            ``decay_share``, ``weight_decay`` and ``ema``.
+            ``decay_share``, ``weight_decay``, ``ema`` and ``optimiser``.
         :param workers: processes that make samples beside the training.
         """
         self.plan = plan
@@ -66,8 +67,8 @@ class Loop:
         self.average = torch.optim.swa_utils.AveragedModel(
             self.network, multi_avg_fn=_moving_average(plan.ema),
             use_buffers=True)
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        self._optimiser = optimiser_of(self.network, plan.optimiser, plan.learning_rate,
+                                       plan.weight_decay)
         self._workers = workers
         self.step = self._saved = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,10 +146,15 @@ class Loop:
                               'remove it to begin anew') from error
 
     def resume(self, state: dict) -> None:
-        """Go on from a state."""
+        """Go on from a state; FedefmError if it is of another optimiser."""
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
-        self._optimiser.load_state_dict(state['optimiser'])
+        try:
+            self._optimiser.load_state_dict(state['optimiser'])
+        except KeyError as error:
+            raise FedefmError(f'the run in {self.folder} is of another optimiser than '
+                              f'{self.plan.optimiser}; name that, or take another folder') \
+                from error
         self.step = self._saved = state['step']
 
 

@@ -59,6 +59,8 @@ class FinetunePlan:
     batch: int = 6
     learning_rate: float = 5e-4
     weight_decay: float = 1e-2
+    optimiser: str = 'adamw'
+    """adamw, or muon: more learnt a step, which takes longer."""
     warmup_steps: int = 50
     decay_share: float = 0.5
     """Last share of the steps in which the learning rate falls to zero."""

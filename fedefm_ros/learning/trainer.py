@@ -43,6 +43,8 @@ class TrainingPlan:
     crop: int = 384
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    optimiser: str = 'adamw'
+    """One of optimisers.OPTIMISERS."""
     warmup_steps: int = 200
     decay_share: float = 0.35
     """Last share of the steps in which the learning rate falls to zero (as 1 - sqrt)."""

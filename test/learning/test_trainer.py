@@ -22,6 +22,7 @@ from fedefm_ros.backbones.registry import create
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.loop import learning_rate_at
 from fedefm_ros.learning.losses import cross_entropy_and_dice
+from fedefm_ros.learning.optimisers import OPTIMISERS
 from fedefm_ros.learning.trainer import Trainer
 from fedefm_ros.learning.trainer import TrainingPlan
 from fedefm_ros.simulation.config import read
@@ -54,8 +55,10 @@ def test_the_average_of_a_short_run_does_not_hold_on_to_the_first_weights(tmp_pa
     assert all(float(parameter.mean()) > 0.99 for parameter in made.average.parameters())
 
 
-def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
-    whole = trainer(tmp_path / 'whole')
+@pytest.mark.parametrize('optimiser', OPTIMISERS)
+def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path, optimiser):
+    plan = replace(PLAN, optimiser=optimiser)
+    whole = trainer(tmp_path / 'whole', plan)
     whole.run(check_every=100)
 
     class Stopped(Exception):
@@ -65,10 +68,10 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
         if step == 3:
             raise Stopped
 
-    first = trainer(tmp_path / 'parts')
+    first = trainer(tmp_path / 'parts', plan)
     with pytest.raises(Stopped):
         first.run(stop, check_every=2)
-    second = trainer(tmp_path / 'parts')
+    second = trainer(tmp_path / 'parts', plan)
     assert second.step == 2
     second.run(check_every=100)
     for a, b in zip(whole.average.state_dict().values(), second.average.state_dict().values()):
@@ -79,6 +82,12 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     board.Reload()
     assert [event.step for event in board.Scalars('loss')] == [1, 2, 3, 4]
     assert [event.step for event in board.Scalars('validation/dice_catheter')] == [2, 4]
+
+
+def test_a_run_does_not_go_on_with_another_optimiser(tmp_path):
+    trainer(tmp_path, replace(PLAN, steps=1, optimiser='muon')).run()
+    with pytest.raises(FedefmError, match='of another optimiser than adamw'):
+        trainer(tmp_path)
 
 
 def test_a_damaged_state_is_said_and_not_trained_over(tmp_path):

@@ -1,0 +1,107 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What changes the weights in a training run: AdamW, or Muon for all that is a large matrix."""
+
+from fedefm_ros.errors import FedefmError
+
+import torch
+from torch import nn
+
+OPTIMISERS = ('adamw', 'muon')
+#: Smaller sides make no matrix worth orthogonalising: first and last layers, biases, norms.
+LEAST_SIDE = 16
+
+
+def optimiser_of(network: nn.Module, name: str, learning_rate: float, weight_decay: float):
+    """
+    Return an optimiser of all of a network's parameters.
+
+    :param name: one of OPTIMISERS.
+    :raises FedefmError: another name.
+    """
+    if name == 'muon':
+        return MuonWithAdamW(network, learning_rate, weight_decay)
+    if name == 'adamw':
+        return torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=weight_decay)
+    raise FedefmError(f'optimiser {name!r} is unknown; known: {", ".join(OPTIMISERS)}')
+
+
+class MuonWithAdamW:
+    """
+    Muon (Jordan et al., 2024) for convolutions and matrices, AdamW for what is small.
+
+    Steps are scaled to be as large as AdamW's, so that one learning rate serves both (Liu et al.,
+    "Muon is scalable for LLM training", 2025, equation 4). torch's Muon takes matrices only: it is
+    given views of the convolutions' weights, a row an output channel.
+    """
+
+    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float):
+        """Divide the parameters; they have to stay where they are in memory from now on."""
+        self._views = []
+        small = []
+        for parameter in network.parameters():
+            if parameter.ndim in (2, 4) and \
+                    min(len(parameter), parameter[0].numel()) >= LEAST_SIDE:
+                self._views.append((parameter, _matrix(parameter.detach())))
+            else:
+                small.append(parameter)
+        if not self._views or not small:
+            raise FedefmError(f'{type(network).__name__} has not both, matrices of {LEAST_SIDE} '
+                              'rows and columns or more and other parameters: take adamw')
+        self._muon = torch.optim.Muon(
+            [matrix for _, matrix in self._views], learning_rate, weight_decay,
+            adjust_lr_fn='match_rms_adamw')
+        self._adamw = torch.optim.AdamW(small, learning_rate, weight_decay=weight_decay)
+
+    @property
+    def param_groups(self) -> list[dict]:
+        """Return the groups of both, for those who set the learning rate."""
+        return self._muon.param_groups + self._adamw.param_groups
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for parameter, matrix in self._views:
+            parameter.grad = matrix.grad = None
+        self._adamw.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Change the weights by their gradients."""
+        for parameter, matrix in self._views:
+            matrix.grad = None if parameter.grad is None else _like(parameter.grad, parameter)
+        self._muon.step()
+        self._adamw.step()
+
+    def state_dict(self) -> dict:
+        """Return what a later run needs to go on."""
+        return {'muon': self._muon.state_dict(), 'adamw': self._adamw.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a state; KeyError where it is of another optimiser."""
+        self._muon.load_state_dict(state['muon'])
+        self._adamw.load_state_dict(state['adamw'])
+
+
+def _matrix(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a view, a row an output channel; in a row values lie as in memory."""
+    if not tensor.is_contiguous():
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.view(len(tensor), -1)
+
+
+def _like(gradient: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Return a gradient as a matrix with its values in the order of the parameter's matrix."""
+    if not parameter.is_contiguous():
+        gradient = gradient.permute(0, 2, 3, 1)
+    return gradient.reshape(len(gradient), -1)
