@@ -14,11 +14,8 @@
 
 """The segmentation networks: sizes as published, shapes, gradients, and a run in the engine."""
 
-import cv2
-
 from fedefm_ros.backbones import create, ModelSpec, registry, save_checkpoint
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.segmentation.engine import SegmentationEngine
 
 import numpy as np
@@ -27,17 +24,7 @@ import pytest
 
 import torch
 
-TINY = {
-    'compact': {'widths': [8, 16], 'full': 4},
-    'unet': {'width': 4},
-    'transunet': {'size': 64, 'resnet_width': 8, 'units': [1, 1, 1], 'width': 16, 'depth': 1,
-                  'heads': 2, 'mlp': 32, 'neck': 16, 'decoder': [16, 8, 8, 4]},
-    'transunet_small': {'size': 64, 'resnet_width': 8, 'units': [1, 1, 1], 'width': 16,
-                        'depth': 1, 'heads': 2, 'mlp': 32, 'neck': 16},
-    'swin_unet': {'width': 8, 'depths': [2, 2], 'heads': [1, 2], 'window': 4},
-    'vit': {'size': 64, 'width': 16, 'depth': 1, 'heads': 2, 'mlp': 32,
-            'decoder': [16, 8, 8, 4]},
-}
+from wire_networks import TINY, trained, wire_picture
 
 
 def parameters(module):
@@ -125,39 +112,18 @@ def test_shapes_of_the_default_configuration_need_no_memory(name):
     assert table and all(dtype in ('float32', 'int64') for _, dtype in table.values())
 
 
-def wire_pictures(count, rng):
-    """Return noise with a dark wire each, (B, 1, 64, 64) in 0 .. 1, and where it is."""
-    mask = np.zeros((count, 64, 64), np.uint8)
-    for picture in mask:
-        ends = rng.integers(4, 60, (2, 2)).tolist()
-        cv2.line(picture, ends[0], ends[1], 2, 3)
-    image = rng.normal(0.8, 0.05, mask.shape) - 0.7 * (mask > 0)
-    return torch.from_numpy(image[:, None]).float(), torch.from_numpy(mask).long()
-
-
 @pytest.mark.parametrize('name', TINY)
 def test_a_network_learns_and_runs_in_the_engine_as_torch_computes_it(name, tmp_path,
                                                                       monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    torch.manual_seed(3)
-    rng = np.random.default_rng(3)
-    network = create(name, **TINY[name])
-    optimiser = torch.optim.AdamW(network.parameters(), 1e-2)
-    losses = []
-    for _ in range(25):
-        image, target = wire_pictures(4, rng)
-        loss = cross_entropy_and_dice(network(image), target)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss))
+    network, losses = trained(name)
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     path = tmp_path / 'model.safetensors'
     save_checkpoint(path, network, ModelSpec(name, TINY[name], input_size=64))
     engine = SegmentationEngine.open(path, runtime='openvino', precision='f32', threads=1)
     assert engine.info.backbone == name and engine.info.measurements[0].agreement >= 0.999
     # The image's own grey levels are stretched, so what the network sees is as in training.
-    image = np.clip(255 * wire_pictures(1, rng)[0][0, 0].numpy(), 0, 255).astype(np.uint8)
+    image = wire_picture(seed=5)
     raw = engine.infer(np.kron(image, np.ones((2, 2), np.uint8)))
     assert raw.mask.shape == raw.probability.shape == (128, 128)
     assert np.ptp(engine.infer(image).probability) > 0
