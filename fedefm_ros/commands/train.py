@@ -125,7 +125,10 @@ def train(
 
 
 def _hash(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """Return a hash of a file's keys and values; comments may change."""
+    import yaml
+    values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
 
 
 def _numbers(text, name):

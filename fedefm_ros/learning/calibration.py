@@ -21,8 +21,11 @@ from fedefm_ros.segmentation.postprocess import SpeckParameters
 
 import numpy as np
 
-#: What is tried; a tie goes to the lowest, which takes least away.
-CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+#: What is tried.
+CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95)
+#: Of Dice, up to which the most demanding candidate is taken: what it leaves out is false
+#: instruments, which are many and small and hardly count in Dice.
+MARGIN = 0.001
 
 
 def choose_min_confidence(
@@ -31,10 +34,12 @@ def choose_min_confidence(
     """
     Return the confidence below which pieces of foreground are better left out.
 
-    Best is the mean of the two instruments' Dice, each of the pixels of all frames together.
+    The highest of those whose score is within MARGIN of the best; the score is the mean of the two
+    instruments' Dice, each of the pixels of all frames together.
 
     :param frames: found labels (H, W) uint8, foreground probability (H, W) uint8, true labels.
-    :returns: the best of the candidates, and what each one reached.
+    :param candidates: ascending.
+    :returns: the chosen candidate, and what each one reached.
     """
     counts = np.zeros((len(candidates), 2, 3))
     for found, probability, truth in frames:
@@ -45,4 +50,5 @@ def choose_min_confidence(
                 row[label - 1] += (here & there).sum(), here.sum(), there.sum()
     dice = 2 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], 1)
     reached = dice.mean(axis=1)
-    return candidates[int(reached.argmax())], dict(zip(candidates, reached.tolist()))
+    good = np.flatnonzero(reached >= reached.max() - MARGIN)
+    return candidates[int(good[-1])], dict(zip(candidates, reached.tolist()))

@@ -33,10 +33,25 @@ def frame(confidence_of_truth, confidence_of_false):
 
 def test_it_lies_between_what_is_true_and_what_is_not():
     best, reached = choose_min_confidence([frame(0.97, 0.72), frame(0.88, 0.78)])
-    assert best == 0.8
-    assert reached[0.8] == 0.5 and reached[0.0] < 0.4  # no guidewire anywhere: its Dice is 0
+    assert best == 0.85
+    assert reached[0.85] == 0.5 and reached[0.0] < 0.4  # no guidewire anywhere: its Dice is 0
 
 
-def test_where_nothing_is_gained_nothing_is_taken_away():
-    best, _ = choose_min_confidence([frame(0.7, 0.99)])
-    assert best == 0.0
+def test_where_nothing_is_gained_nothing_that_is_true_is_taken_away():
+    best, reached = choose_min_confidence([frame(0.71, 0.99)])
+    assert best == 0.7 and reached[0.7] == reached[0.0] > reached[0.75]
+
+
+def test_what_costs_hardly_any_dice_goes():
+    found, probability, truth = frame(0.97, 0.97)
+    probability[40:50] = 0
+    found[40:50] = 0
+    truth[60:62, :] = found[60:62, :] = 1
+    truth[60, :4] = 0  # hardly more right than wrong
+    probability[60:62] = round(255 * 0.82)
+    big = [frame(0.97, 0.97)[2] for _ in range(200)]
+    best, reached = choose_min_confidence([
+        (found, probability, truth),
+        *((truth, np.full_like(truth, 247), truth) for truth in big)])
+    assert reached[0.8] > reached[0.85] > reached[0.8] - 0.001
+    assert best == 0.95
