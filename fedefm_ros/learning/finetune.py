@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 import json
 from pathlib import Path
 
@@ -97,8 +97,11 @@ class Finetuner(Loop):
         return scores
 
     def _refuse_other_plan(self, state):
-        plan, mine = json.loads(state['plan']), json.loads(json.dumps(asdict(self.plan)))
-        other = [key for key in mine if plan.get(key) != mine[key]]
+        # What a plan of an older version does not say is as by default.
+        by_default = {field.name: field.default for field in fields(self.plan)}
+        plan = {**by_default, **json.loads(state['plan'])}
+        mine = json.loads(json.dumps(asdict(self.plan)))
+        other = [key for key in mine if plan[key] != mine[key]]
         if other:
             raise FedefmError(f'{self.folder} holds a run with other {", ".join(other)}; give its '
                               'config.yaml, or another folder')

@@ -180,6 +180,18 @@ def test_a_folder_of_another_run_is_not_mixed_with_this_one(wires, tmp_path):
         Finetuner(plan_for(wires, steps=2), tmp_path / 'run')
 
 
+def test_a_run_of_an_older_version_goes_on_with_what_it_did_not_know_by_default(wires, tmp_path):
+    folder = tmp_path / 'run'
+    Finetuner(plan_for(wires, steps=2), folder).run()
+    state = torch.load(folder / 'state.pt', weights_only=True)
+    plan = json.loads(state['plan'])
+    del plan['optimiser']
+    torch.save({**state, 'plan': json.dumps(plan)}, folder / 'state.pt')
+    assert Finetuner(plan_for(wires, steps=2), folder).step == 2
+    with pytest.raises(FedefmError, match='holds a run with other optimiser'):
+        Finetuner(plan_for(wires, steps=2, optimiser='muon'), folder)
+
+
 def test_samples_are_the_same_whenever_asked_for_and_each_epoch_has_every_image(wires, tmp_path):
     plan = plan_for(wires, steps=18)
     run = Finetuner(plan, tmp_path / 'run')
