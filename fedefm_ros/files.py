@@ -16,9 +16,13 @@
 
 import os
 from pathlib import Path
+import re
 import tempfile
+import time
 
 _BLOCK = bytes(1 << 20)
+# As mkstemp ends it.
+_TEMPORARY = re.compile(r'\..+\.[a-z0-9_]{8}')
 
 
 def warm_page_cache(folder: Path, size: int) -> None:
@@ -63,3 +67,17 @@ def write_atomically(path: Path, data: bytes, push: bool = True) -> None:
         os.fsync(folder)  # the rename itself, too, must survive a power cut
     finally:
         os.close(folder)
+
+
+def remove_unfinished(folder: Path, seconds: float = 60.0) -> None:
+    """
+    Remove what ``write_atomically`` left in a folder when its process was killed.
+
+    :param seconds: what was changed since then stays, as it may still be written.
+    """
+    for path in folder.glob('.*'):
+        try:
+            if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
+        except FileNotFoundError:
+            pass  # finished just now

@@ -359,6 +359,18 @@ def test_what_is_packed_survives_a_sweep_until_it_is_announced(exchange):
         desk.outbox.chunk(offered.sha256, 0)
 
 
+def test_a_model_that_a_killed_worker_did_not_finish_goes_with_a_later_sweep(exchange):
+    member = exchange.start('ada')
+    exchange.run(lambda: member.journal.used)
+    left = exchange.state('ada') / 'models' / '.0123.safetensors.ab3_x9zz'
+    left.write_bytes(b'half a model')
+    member._desk.sweep()
+    assert left.exists()  # somebody may be writing it
+    os.utime(left, (0, 0))
+    member._desk.sweep()
+    assert not left.exists() and list(left.parent.glob('*.safetensors'))
+
+
 def test_a_member_needs_its_own_key_and_those_of_its_peers(tmp_path):
     exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS))
     (exchange.keys('ada') / 'cleo.pub').unlink()

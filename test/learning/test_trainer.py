@@ -161,7 +161,7 @@ def test_a_run_trains_on_the_scenes_it_is_given_and_is_validated_on_the_default_
         _, truth = samples.frame(number)
         kinds.add((samples._scene.kind, bool(truth.mask.any())))
     assert ('human', True) not in kinds and any(held for _, held in kinds)
-    assert any(target.any() for _, target in made._validation())
+    assert any(target.any() for _, target in made._validation(plan.validation_frames))
     made.run()
     assert load_checkpoint(_exported(made, tmp_path)).spec.provenance['plan']['scenes'] \
         == ['human of a test']

@@ -36,6 +36,7 @@ from fedefm_ros.federation.trust.peers import Peers
 from fedefm_ros.federation.trust.refusal import Refused
 from fedefm_ros.federation.trust.replay import ReplayGuard
 from fedefm_ros.federation.trust.sealing import seal_key
+from fedefm_ros.files import remove_unfinished
 
 OUTBOX_BYTES = 4 << 30
 AUDIT_BYTES = 4 << 20
@@ -232,6 +233,8 @@ class Desk:
         for path in (self.folder / 'models').glob('*.safetensors'):
             if path.stem not in needed:
                 path.unlink(missing_ok=True)
+        for folder in (self.folder, self.folder / 'models', self.folder / 'accepted'):
+            remove_unfinished(folder)
         offered = self._unannounced | {said.sha256 for said in self.offers()}
         sweep(self.folder / 'inbox', {Manifest.from_json(visit['manifest']).sha256
                                       for visit in self.journal.visits.values()})
