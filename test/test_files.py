@@ -15,6 +15,9 @@
 """Files appear whole or not at all, and what a kill left goes."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 
 from fedefm_ros.files import remove_unfinished, write_atomically
@@ -34,14 +37,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert (tmp_path / 'model').read_bytes() == b'old'
 
 
-def test_what_a_kill_left_goes_and_what_may_still_be_written_stays(tmp_path, monkeypatch):
-    # A kill is a rename that never comes.
-    monkeypatch.setattr(os, 'replace', lambda *_: os._exit(0))
+KILLED = """
+import os, pathlib, signal, sys
+from fedefm_ros.files import write_atomically
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(pathlib.Path(sys.argv[1]), b'half')
+"""
+
+
+def test_what_a_kill_left_goes_and_what_may_still_be_written_stays(tmp_path):
     for _ in range(2):
-        child = os.fork()
-        if not child:
-            write_atomically(tmp_path / 'model.safetensors', b'half')
-        os.waitpid(child, 0)
+        killed = subprocess.run([sys.executable, '-c', KILLED, tmp_path / 'model.safetensors'])
+        assert killed.returncode == -signal.SIGKILL
     left = sorted(tmp_path.iterdir())
     assert len(left) == 2 and all(path.name.startswith('.model') for path in left)
     hour_ago = time.time() - 3600

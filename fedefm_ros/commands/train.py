@@ -34,7 +34,7 @@ def train(
     crop: Annotated[int, typer.Option(min=64, max=512, help='Side of a crop in pixels.')] = 384,
     learning_rate: Annotated[float, typer.Option(help='Peak learning rate.')] = 2e-3,
     optimiser: Annotated[str, typer.Option(
-        help='adamw, or muon: more learnt a step, which takes a quarter longer.')] = 'adamw',
+        help='adamw, or muon: more learnt a step, which takes a tenth longer.')] = 'adamw',
     decay_share: Annotated[float, typer.Option(
         min=0, max=1, help='Last share of the steps in which the rate falls to zero.')] = 0.35,
     start_from: Annotated[Path | None, typer.Option(

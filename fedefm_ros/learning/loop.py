@@ -110,7 +110,7 @@ class Loop:
         with torch.autocast(self.device.type, torch.bfloat16, self.mixed_precision):
             logits = self.network(image)
         loss = self.loss(logits, target.to(self.device))
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         loss.backward()
         # Infinite gradients show up in their norm; a finite loss can have them.
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

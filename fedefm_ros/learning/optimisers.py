@@ -54,7 +54,9 @@ class MuonWithAdamW:
         for parameter in network.parameters():
             if parameter.ndim in (2, 4) and \
                     min(len(parameter), parameter[0].numel()) >= LEAST_SIDE:
-                self._views.append((parameter, _matrix(parameter.detach())))
+                # A view: what Muon does to it, it does to the parameter; an error if it cannot be.
+                matrix = _as_stored(parameter.detach(), parameter).view(len(parameter), -1)
+                self._views.append((parameter, matrix))
             else:
                 small.append(parameter)
         if not self._views or not small:
@@ -70,16 +72,17 @@ class MuonWithAdamW:
         """Return the groups of both, for those who set the learning rate."""
         return self._muon.param_groups + self._adamw.param_groups
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter, matrix in self._views:
             parameter.grad = matrix.grad = None
-        self._adamw.zero_grad(set_to_none)
+        self._adamw.zero_grad()
 
     def step(self) -> None:
         """Change the weights by their gradients."""
         for parameter, matrix in self._views:
-            matrix.grad = None if parameter.grad is None else _like(parameter.grad, parameter)
+            matrix.grad = None if parameter.grad is None else \
+                _as_stored(parameter.grad, parameter).reshape(matrix.shape)
         self._muon.step()
         self._adamw.step()
 
@@ -93,15 +96,6 @@ class MuonWithAdamW:
         self._adamw.load_state_dict(state['adamw'])
 
 
-def _matrix(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a view, a row an output channel; in a row values lie as in memory."""
-    if not tensor.is_contiguous():
-        tensor = tensor.permute(0, 2, 3, 1)
-    return tensor.view(len(tensor), -1)
-
-
-def _like(gradient: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """Return a gradient as a matrix with its values in the order of the parameter's matrix."""
-    if not parameter.is_contiguous():
-        gradient = gradient.permute(0, 2, 3, 1)
-    return gradient.reshape(len(gradient), -1)
+def _as_stored(values: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Return values with their axes in the order in which the parameter's lie in memory."""
+    return values if parameter.is_contiguous() else values.permute(0, 2, 3, 1)

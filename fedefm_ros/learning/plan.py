@@ -60,7 +60,7 @@ class FinetunePlan:
     learning_rate: float = 5e-4
     weight_decay: float = 1e-2
     optimiser: str = 'adamw'
-    """adamw, or muon: more learnt a step, which takes longer."""
+    """One of optimisers.OPTIMISERS."""
     warmup_steps: int = 50
     decay_share: float = 0.5
     """Last share of the steps in which the learning rate falls to zero."""

@@ -146,11 +146,11 @@ class Trainer(Loop):
         dice = 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
         return {'dice_catheter': float(dice[1]), 'dice_guidewire': float(dice[2])}
 
-    def _validation(self, scenes):
+    def _validation(self, count):
         """Yield probabilities (3, H, W) and true labels (H, W) of whole frames."""
         frames = SimulatedFrames(1, self.plan.validation_seed, crop=512)
         self.average.eval()
-        for scene in range(scenes):
+        for scene in range(count):
             image, target = frames.of_scene(scene)
             batch = image[None].to(self.device, memory_format=torch.channels_last)
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
