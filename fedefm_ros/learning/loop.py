@@ -20,6 +20,7 @@ from collections.abc import Callable
 import io
 from pathlib import Path
 
+from fedefm_ros.arithmetic import has_bf16
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.optimisers import optimiser_of
@@ -48,7 +49,7 @@ class Loop:
 
     memory_format = torch.contiguous_format
     mixed_precision = False
-    """Compute in bf16 where torch does so safely."""
+    """Compute in bf16 where torch does so safely and the device has instructions for it."""
     finished = False
     """Whether the run ends before its plan's last step."""
 
@@ -107,7 +108,7 @@ class Loop:
         for group in self._optimiser.param_groups:
             group['lr'] = learning_rate_at(self.plan, self.step)
         image = image.to(self.device, memory_format=self.memory_format)
-        with torch.autocast(self.device.type, torch.bfloat16, self.mixed_precision):
+        with self.precision():
             logits = self.network(image)
         loss = self.loss(logits, target.to(self.device))
         self._optimiser.zero_grad()
@@ -123,6 +124,11 @@ class Loop:
         self.average.update_parameters(self.network)
         self.step += 1
         return float(loss.detach())
+
+    def precision(self) -> torch.autocast:
+        """Return the context in which the network computes."""
+        return torch.autocast(self.device.type, torch.bfloat16,
+                              self.mixed_precision and has_bf16(self.device.type))
 
     def save(self, **more) -> None:
         """Write the state so that a run killed at any moment can go on from the last one."""

@@ -14,6 +14,7 @@
 
 """What changes the weights in a training run: AdamW, or Muon for all that is a large matrix."""
 
+from fedefm_ros.arithmetic import has_bf16
 from fedefm_ros.errors import FedefmError
 
 import torch
@@ -62,9 +63,10 @@ class MuonWithAdamW:
         if not self._views or not small:
             raise FedefmError(f'{type(network).__name__} has not both, matrices of {LEAST_SIDE} '
                               'rows and columns or more and other parameters: take adamw')
-        self._muon = torch.optim.Muon(
-            [matrix for _, matrix in self._views], learning_rate, weight_decay,
-            adjust_lr_fn='match_rms_adamw')
+        on = self._views[0][0].device.type
+        muon = torch.optim.Muon if has_bf16(on) else MuonInF32
+        self._muon = muon([matrix for _, matrix in self._views], learning_rate, weight_decay,
+                          adjust_lr_fn='match_rms_adamw')
         self._adamw = torch.optim.AdamW(small, learning_rate, weight_decay=weight_decay)
 
     @property
@@ -94,6 +96,39 @@ class MuonWithAdamW:
         """Go on from a state; KeyError where it is of another optimiser."""
         self._muon.load_state_dict(state['muon'])
         self._adamw.load_state_dict(state['adamw'])
+
+
+class MuonInF32(torch.optim.Muon):
+    """torch's Muon, but for its products, which are in bf16 there: slow where that is imitated."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Change the weights by their gradients, with steps as large as AdamW's."""
+        for group in self.param_groups:
+            momentum, decay = group['momentum'], 1 - group['lr'] * group['weight_decay']
+            for weight in group['params']:
+                if weight.grad is None:
+                    continue
+                mean = self.state[weight].setdefault('momentum_buffer',
+                                                     torch.zeros_like(weight.grad))
+                mean.lerp_(weight.grad, 1 - momentum)
+                ahead = weight.grad.lerp(mean, momentum) if group['nesterov'] else mean
+                size = 0.2 * max(weight.shape) ** 0.5
+                weight.mul_(decay).sub_(
+                    _orthogonal(ahead, group['ns_coefficients'], group['ns_steps']),
+                    alpha=group['lr'] * size)
+
+
+def _orthogonal(matrix: torch.Tensor, coefficients: tuple[float, float, float],
+                steps: int) -> torch.Tensor:
+    """Return the matrix with singular values near 1 (Newton-Schulz, Jordan et al., 2024)."""
+    a, b, c = coefficients
+    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide if len(matrix) <= matrix.shape[1] else wide.T
 
 
 def _as_stored(values: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:

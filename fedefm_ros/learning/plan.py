@@ -75,7 +75,7 @@ class FinetunePlan:
     patience: int = 0
     """Validations without a better score after which it stops; 0: never."""
     mixed_precision: bool = False
-    """Compute in bf16 where torch does so safely; pays on graphics cards and CPUs with AMX."""
+    """Compute in bf16 where torch does so safely, on graphics cards and CPUs that have it."""
     seed: int = 1
 
     def __post_init__(self):

@@ -153,7 +153,7 @@ class Trainer(Loop):
         for scene in range(count):
             image, target = frames.of_scene(scene)
             batch = image[None].to(self.device, memory_format=torch.channels_last)
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
+            with torch.inference_mode(), self.precision():
                 logits = self.average(batch)
             yield logits.float().softmax(dim=1)[0].cpu().numpy(), target.numpy()
 

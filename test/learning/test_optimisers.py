@@ -16,7 +16,8 @@
 
 from fedefm_ros.backbones.registry import create
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.learning.optimisers import MuonWithAdamW, optimiser_of
+from fedefm_ros.learning import optimisers
+from fedefm_ros.learning.optimisers import MuonInF32, MuonWithAdamW, optimiser_of
 
 import pytest
 
@@ -65,6 +66,31 @@ def test_the_order_of_a_weight_in_memory_does_not_matter():
     for name, step in one.items():
         # Sums of bf16 products in another order.
         assert torch.allclose(step, other[name], atol=3e-5), name
+
+
+def test_in_f32_the_step_is_that_of_torch_but_for_its_rounding():
+    steps = []
+    for kind in (torch.optim.Muon, MuonInF32):
+        weights = [torch.linspace(-1, 1, 16 * 48).reshape(size).requires_grad_()
+                   for size in ((16, 48), (48, 16), (24, 32))]
+        optimiser = kind(weights, 1e-2, 0.1, adjust_lr_fn='match_rms_adamw')
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=generator)
+            optimiser.step()
+        state = optimiser.state_dict()['state']
+        steps.append(weights + [state[number]['momentum_buffer'] for number in range(3)])
+    for one, other in zip(*steps, strict=True):
+        assert torch.allclose(one, other, atol=5e-4)
+
+
+def test_a_step_is_in_bf16_only_where_the_device_has_it(monkeypatch):
+    kinds = {}
+    for has in (True, False):
+        monkeypatch.setattr(optimisers, 'has_bf16', lambda device, has=has: has)
+        kinds[has] = type(MuonWithAdamW(made(), 1e-3, 0.0)._muon)
+    assert kinds == {True: torch.optim.Muon, False: MuonInF32}
 
 
 def test_gradients_are_forgotten_by_both():

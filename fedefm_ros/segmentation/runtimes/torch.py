@@ -16,6 +16,7 @@
 
 from pathlib import Path
 
+from fedefm_ros.arithmetic import has_bf16
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.preprocess import Prepared
@@ -31,10 +32,7 @@ def precisions(name: str) -> tuple[str, ...]:
     """Return 'f32', and 'bf16' where the device computes in it rather than imitates it."""
     if name == 'cuda':
         _need_cuda()
-        return ('f32', 'bf16') if torch.cuda.is_bf16_supported() else ('f32',)
-    # The private name is all there is; it tells whether oneDNN has real bf16 kernels here.
-    known = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: False)
-    return ('f32', 'bf16') if known() else ('f32',)
+    return ('f32', 'bf16') if has_bf16('cuda' if name == 'cuda' else 'cpu') else ('f32',)
 
 
 class TorchRuntime:
