@@ -55,6 +55,9 @@ def evaluate(
     precision: Annotated[str, typer.Option(
         help='auto (of a bag: as its station had the model; else as the node, by a measurement), '
         'f32, bf16 or int8.')] = 'auto',
+    min_confidence: Annotated[list[float] | None, typer.Option(
+        min=0.0, max=0.999, help='How sure a model must be of a piece of foreground to keep it; '
+        'several are compared with the first. By default as the model says.')] = None,
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
     part: Annotated[str, typer.Option(help='Of a data set that has parts.')] = 'test',
     out: Annotated[Path | None, typer.Option(
@@ -84,7 +87,7 @@ def evaluate(
         cases = open_cases(source, against, frames, part, topic)
         stack.callback(cases.close)
         contestants = _contestants(source, cases, model, recorded, mask_topic, masks or [],
-                                   runtime, precision)
+                                   runtime, precision, min_confidence or [None])
         for each in contestants:
             stack.callback(each.close)
         folder = Folder(out, [each.name for each in contestants], cases.rate, video) \
@@ -117,13 +120,14 @@ def evaluate(
     output.write_json(figures, json_file)
 
 
-def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, precision):
+def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, precision, limits):
     from fedefm_ros.evaluation.contestants import BagContestant
     from fedefm_ros.evaluation.contestants import FolderContestant
     from fedefm_ros.imaging.bag_files import is_bag
     if not models and not recorded and not masks:
         models = [_MODEL]
-    found = [_model(name, cases, runtime, precision) for name in models or ()]
+    found = [_model(name, cases, runtime, precision, limit)
+             for name in models or () for limit in limits]
     bags = [(Path(source), 'recorded', mask_topic)] if recorded else []
     if recorded and cases.bag is None:
         raise FedefmError(f'{source} is no bag: --recorded scores the masks in a bag')
@@ -147,7 +151,7 @@ def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, pr
     return found
 
 
-def _model(name, cases, runtime, precision):
+def _model(name, cases, runtime, precision, limit):
     """Return a model on what was asked for, else on what the station of a bag had it on."""
     from fedefm_ros.evaluation.contestants import EngineContestant
     from fedefm_ros.imaging.bag_topics import recorded_engine
@@ -155,14 +159,22 @@ def _model(name, cases, runtime, precision):
     if (runtime, precision) == ('auto', 'auto') and cases.bag is not None:
         theirs = recorded_engine(cases.bag.path, _model_id(model_path(name)), cases.bag.topic)
         if theirs:
+            where = ' '.join(theirs[:2])
             try:
-                made = EngineContestant(name, *theirs)
-                output.say(f'{name} runs as the station had it: {" ".join(theirs)}')
-                return made
+                made = EngineContestant(name, *theirs[:2], theirs[2] if limit is None else limit)
+                output.say(f'{name} runs as the station had it: {where}')
+                return _named(made, limit)
             except FedefmError as error:
-                output.say(f'the station had {name} on {" ".join(theirs)}, which cannot be had '
+                output.say(f'the station had {name} on {where}, which cannot be had '
                            f'here ({error}); masks may differ in a few pixels')
-    return EngineContestant(name, runtime, precision)
+    return _named(EngineContestant(name, runtime, precision, limit), limit)
+
+
+def _named(contestant, limit):
+    """Return a contestant with the limit that was asked for in its name."""
+    if limit is not None:
+        contestant.name += f' at {limit:g}'
+    return contestant
 
 
 def _model_id(path):

@@ -42,6 +42,9 @@ def segment(
     runtime: Annotated[str, typer.Option(
         help='auto, openvino, onnxruntime, torch or cuda.')] = 'auto',
     precision: Annotated[str, typer.Option(help='auto, f32, bf16 or int8.')] = 'auto',
+    min_confidence: Annotated[float | None, typer.Option(
+        min=0.0, max=0.999, help='How sure the model must be of a piece of foreground to keep it. '
+        'By default as the model says.')] = None,
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the network.')] = 2,
     frames: Annotated[int | None, typer.Option(
         min=1, help='Stop after so many frames; the simulator stops after '
@@ -60,11 +63,13 @@ def segment(
     from fedefm_ros.commands.segment_results import Results
     from fedefm_ros.imaging.source import open_source
     from fedefm_ros.segmentation.engine import SegmentationEngine
+    from fedefm_ros.segmentation.postprocess import SpeckParameters
 
     if frames is None and source.startswith('simulator'):
         frames = _SIMULATED_FRAMES
     with open_source(source) as opened:
-        engine = SegmentationEngine.open(model, runtime, threads, precision)
+        engine = SegmentationEngine.open(model, runtime, threads, precision,
+                                         specks=SpeckParameters(min_confidence=min_confidence))
         info = engine.info
         output.say(f'model {info.model_id} on {info.runtime} {info.precision}, '
                    f'{info.threads} threads')
@@ -101,6 +106,7 @@ def segment(
         'fps': results.frames / seconds,
         'latency_ms': {'p50': float(p50), 'p99': float(p99)}, 'model_id': info.model_id,
         'runtime': info.runtime, 'precision': info.precision, 'threads': info.threads,
+        'min_confidence': engine.min_confidence,
         'masks': str(results.masks), 'instruments': str(results.instruments),
         'video': str(results.video), 'pictures': [str(results.sheet)]}
     output.table(f'{source} -> {out}', ['what', 'value'], [

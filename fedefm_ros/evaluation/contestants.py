@@ -32,6 +32,7 @@ from fedefm_ros.imaging.bag_topics import StampedTopic
 from fedefm_ros.imaging.bag_topics import topic_ending
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.postprocess import SpeckParameters
 
 import numpy as np
 
@@ -75,13 +76,17 @@ class EngineContestant:
 
     is_model = True
 
-    def __init__(self, model: str, runtime: str, precision: str = 'auto'):
-        """Load the model."""
-        self._engine = SegmentationEngine.open(model, runtime=runtime, precision=precision)
+    def __init__(self, model: str, runtime: str, precision: str = 'auto',
+                 min_confidence: float | None = None):
+        """Load the model; without a ``min_confidence`` it has its own."""
+        self._engine = SegmentationEngine.open(
+            model, runtime=runtime, precision=precision,
+            specks=SpeckParameters(min_confidence=min_confidence))
         info = self._engine.info
         self.name = Path(model).stem
         self.facts = {'model': model, 'model_id': info.model_id, 'runtime': info.runtime,
-                      'precision': info.precision}
+                      'precision': info.precision,
+                      'min_confidence': self._engine.min_confidence}
         self._last: Case | None = None
         self._previous: tuple[Instrument, ...] = ()
 

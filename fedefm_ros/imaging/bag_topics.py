@@ -136,9 +136,12 @@ def _nearest(names, near):
         -len(os.path.commonprefix([name.split('/'), near.split('/')])), name))
 
 
-def recorded_engine(path: Path, model_id: str, near: str = '') -> tuple[str, str] | None:
+def recorded_engine(path: Path, model_id: str,
+                    near: str = '') -> tuple[str, str, float | None] | None:
     """
-    Return the runtime and precision that a recorded station had a model on, or None.
+    Return the runtime, precision and least confidence that a recorded station had a model with.
+
+    None where it had it not; the confidence is None in recordings of older versions.
 
     :param near: of several stations, that of this topic.
     """
@@ -150,8 +153,18 @@ def recorded_engine(path: Path, model_id: str, near: str = '') -> tuple[str, str
             for status in reader.decode(stored).status:
                 values = {pair.key: pair.value for pair in status.values}
                 if values.get('model_id') == model_id and {'runtime', 'precision'} <= set(values):
-                    found['/' + status.name] = values['runtime'], values['precision']
+                    found['/' + status.name] = (
+                        values['runtime'], values['precision'],
+                        _share(values.get('min_confidence', '')))
     return found[_nearest(found, near)[0]] if found else None
+
+
+def _share(text: str) -> float | None:
+    """Return a number from 0 to below 1, None where the text is none."""
+    try:
+        return float(text) if 0.0 <= float(text) < 1.0 else None
+    except ValueError:
+        return None
 
 
 def pixel_spacing_mm(path: Path, near: str = '') -> tuple[float, float] | None:

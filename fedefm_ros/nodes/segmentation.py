@@ -37,6 +37,7 @@ from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.pipeline import Counts
 from fedefm_ros.segmentation.pipeline import Gaps
 from fedefm_ros.segmentation.pipeline import Pipeline
+from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.srv import LoadModel
 from fedefm_ros.station import transport_problem
 
@@ -88,6 +89,7 @@ class SegmentationNode(StationNode):
         settings = self.settings
         self._engine = SegmentationEngine.open(
             settings['model'], settings['runtime'], settings['threads'], settings['precision'],
+            specks=SpeckParameters(min_confidence=settings['min_confidence'] or None),
             steady_tips=settings['steady_tips'])
         info = self._engine.info
         self._model_note = _describe(info)
@@ -224,7 +226,7 @@ class SegmentationNode(StationNode):
         return Status(diagnostics.OK, self._model_note, {
             'model': info.model_path, 'model_id': info.model_id, 'backbone': info.backbone,
             'input_size': info.input_size, 'runtime': info.runtime, 'precision': info.precision,
-            'threads': info.threads,
+            'threads': info.threads, 'min_confidence': engine.min_confidence,
             'measurements': '; '.join(map(str, info.measurements))})
 
     def _transport_status(self) -> Status:

@@ -25,6 +25,7 @@ import time
 import cv2
 
 from fedefm_ros.backbones.checkpoint import segmentation_models
+from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
@@ -135,6 +136,15 @@ class SegmentationEngine:
         """Return what runs."""
         return self._active.info
 
+    @property
+    def min_confidence(self) -> float:
+        """Return how sure the network must be of a piece of foreground to keep it, 0 to 1."""
+        return self._min_confidence(self._active.graph.spec)
+
+    def _min_confidence(self, spec: ModelSpec) -> float:
+        given = self.specks.min_confidence
+        return spec.min_confidence if given is None else given
+
     def infer(self, image: np.ndarray) -> RawSegmentation:
         """
         Segment an image, (H, W) uint8 or uint16 of any size.
@@ -152,9 +162,7 @@ class SegmentationEngine:
             inference = time.perf_counter() - before
             # The runtime's memory is overwritten by the next call.
             labels, probability = labels.copy(), probability.copy()
-        specks = self.specks
-        if specks.min_confidence is None:
-            specks = replace(specks, min_confidence=spec.min_confidence)
+        specks = replace(self.specks, min_confidence=self._min_confidence(spec))
         labels = remove_specks(labels, probability, specks)
         mask, probability = restore(labels, probability, prepared.box)
         share = cv2.countNonZero(mask) / mask.size

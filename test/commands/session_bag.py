@@ -73,7 +73,8 @@ class _Session:
 
         :param skip: frames without an answer.
         :param images_too: False leaves the images out.
-        :param engine: model_id, runtime and precision as diagnostics tell them.
+        :param engine: model_id, runtime, precision and, in newer versions, min_confidence as
+            diagnostics tell them.
         :param mask: what the topic of masks is called.
         """
         if engine:
@@ -119,8 +120,8 @@ class _Session:
                 self._point(*entry.tip), entry.heading, entry.tip_visible, entry.length_px,
                 float('nan')) for entry in entries], 'abc', 0.01)
 
-    def _diagnostics(self, model_id, runtime, precision):
-        values = {'model_id': model_id, 'runtime': runtime, 'precision': precision}
+    def _diagnostics(self, *engine):
+        values = dict(zip(('model_id', 'runtime', 'precision', 'min_confidence'), engine))
         pair = self._make['diagnostic_msgs/msg/KeyValue']
         status = self._make['diagnostic_msgs/msg/DiagnosticStatus'](
             0, f'{self._station[1:]}/segmentation: model', '', '',

@@ -90,6 +90,26 @@ def write_folder(folder, images):
     return folder
 
 
+def test_a_model_is_compared_with_itself_at_other_limits(tmp_path, images, found, model):
+    bag = write_bag(tmp_path / 'bag', images, found, found)
+    figures, text = evaluate(tmp_path, bag, '--model', model, '--min-confidence', '0.1',
+                             '--min-confidence', '0.8')
+    plain, cautious = figures['models']
+    assert [plain['name'], cautious['name']] == ['lines at 0.1', 'lines at 0.8']
+    assert [plain['min_confidence'], cautious['min_confidence']] == [0.1, 0.8]
+    assert plain['union']['recall_3px'] == 1.0
+    # Of a short line the network is only 0.74 sure.
+    assert 0.5 < cautious['union']['recall_3px'] < 1.0
+    assert cautious['union']['precision_3px'] == 1.0
+    assert 'lines at 0.8' in text
+
+
+@pytest.mark.parametrize('limit', ('1', '-0.1', 'high'))
+def test_a_limit_that_is_no_share_is_refused(tmp_path, limit):
+    done = CliRunner().invoke(app, ['evaluate', str(tmp_path), '--min-confidence', limit])
+    assert done.exit_code == 2 and '--min-confidence' in done.output
+
+
 def test_a_bag_scores_alike_live_and_offline(tmp_path, images, found, model):
     bag = write_bag(tmp_path / 'bag', images, found, shifted(found))
     figures, text = evaluate(tmp_path, bag, '--model', model, '--recorded')

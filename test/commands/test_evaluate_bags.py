@@ -169,6 +169,20 @@ def test_a_model_runs_as_the_station_had_it_unless_that_is_named(
     assert figures['runtime'] == 'openvino'
 
 
+@pytest.mark.parametrize('theirs, limit', [(('0.8',), 0.8), ((), 0.0), (('none',), 0.0),
+                                           (('7',), 0.0), (('nan',), 0.0)])
+def test_a_model_is_as_sure_as_the_station_wanted_it(
+        tmp_path, images, found, model, theirs, limit):
+    model_id = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+    bag = write_bag(tmp_path / 'bag', images, found, engine=(model_id, 'torch', 'f32', *theirs))
+    figures, _ = evaluate(tmp_path, bag, '--model', model, '--recorded', runtime=())
+    assert figures['min_confidence'] == limit
+    # What the station of this recording wrote, it wrote without a limit.
+    assert (figures['comparisons'][0]['identical_masks'] == FRAMES) == (limit == 0.0)
+    figures, _ = evaluate(tmp_path, bag, '--model', model, '--min-confidence', '0.1', runtime=())
+    assert figures['min_confidence'] == 0.1
+
+
 @pytest.mark.parametrize('theirs', [('0123456789abcdef', 'torch', 'f32'),
                                     (None, 'abacus', 'f32')])
 def test_another_model_or_machine_does_not_decide(tmp_path, images, found, model, theirs):

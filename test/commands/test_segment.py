@@ -111,6 +111,19 @@ def test_a_folder_becomes_masks_instruments_video_and_sheet(recording, model, tm
     assert figures['pictures'] == [str(out / 'overlay.png')]
 
 
+def test_of_what_the_model_is_not_sure_enough_nothing_is_written(recording, model, tmp_path):
+    marked = []
+    for limit in ('0.1', '0.999'):
+        out = tmp_path / limit
+        done = segment(recording, '-o', out, '--model', model, '--min-confidence', limit,
+                       '--json', tmp_path / 'figures.json')
+        assert done.exit_code == 0, done.output
+        assert json.loads((tmp_path / 'figures.json').read_text())['min_confidence'] \
+            == float(limit)
+        marked.append(sum(np.count_nonzero(mask) for mask in whole_masks(out)))
+    assert marked[0] > marked[1] == 0
+
+
 def test_a_frame_whose_mask_can_only_be_wrong_gets_none(recording, model, tmp_path):
     stripes = np.full((301, 290), 180, np.uint8)
     stripes[:, np.arange(290) % 9 < 4] = 60

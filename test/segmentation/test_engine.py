@@ -18,9 +18,12 @@ import threading
 
 import cv2
 
+from fedefm_ros.backbones.checkpoint import save_checkpoint
+from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.segmentation.engine import model_path, SegmentationEngine
+from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.segmentation.runtimes.picture import line_picture
 
 from linenet import LineNet, save_line_model
@@ -72,6 +75,22 @@ def test_open_says_what_runs(models):
     assert info.input_size == 256 and info.threads == 1
     assert info.runtime in ('openvino', 'onnxruntime') and info.precision in ('f32', 'bf16')
     assert len(info.measurements) >= 2
+
+
+def test_the_least_confidence_is_the_models_unless_another_is_given(models, tmp_path):
+    cautious = tmp_path / 'cautious.safetensors'
+    save_checkpoint(cautious, LineNet(), ModelSpec('lines', input_size=256, min_confidence=0.8))
+    image = np.ascontiguousarray(line_picture(300)[:256, :256])
+    pieces = {}
+    for model, given in ((models[0], None), (models[0], 0.8),
+                         (cautious, None), (cautious, 0.1)):
+        engine = SegmentationEngine.open(model, runtime='openvino', precision='f32',
+                                         specks=SpeckParameters(min_confidence=given))
+        count = cv2.connectedComponents(engine.infer(image).mask)[0] - 1
+        pieces[model.stem, given] = engine.min_confidence, count
+    # The network is 0.74, 0.85 and 0.9 sure of the three lines.
+    assert pieces == {('plain', None): (0.0, 3), ('plain', 0.8): (0.8, 2),
+                      ('cautious', None): (0.8, 2), ('cautious', 0.1): (0.1, 3)}
 
 
 def test_a_line_is_marked_and_measured(engine):
