@@ -20,6 +20,7 @@ import json
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.backbones.registry import create
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning import loop, optimisers
 from fedefm_ros.learning.loop import learning_rate_at
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.optimisers import OPTIMISERS
@@ -53,6 +54,21 @@ def test_the_average_of_a_short_run_does_not_hold_on_to_the_first_weights(tmp_pa
     # At a decay of 0.998 from the first step on it would be 0.45.
     assert made.plan.ema == 0.998
     assert all(float(parameter.mean()) > 0.99 for parameter in made.average.parameters())
+
+
+def test_a_run_goes_on_where_the_arithmetic_is_another(tmp_path, monkeypatch):
+    plan = replace(PLAN, optimiser='muon')
+    kinds = []
+    for has, steps in ((True, 2), (False, 4), (True, 6)):
+        for module in (loop, optimisers):
+            monkeypatch.setattr(module, 'has_bf16', lambda device, has=has: has)
+        made = trainer(tmp_path, replace(plan, steps=steps))
+        assert made.step == max(0, steps - 2)
+        with made.precision():
+            kinds.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        made.run(check_every=2)
+    assert kinds == [torch.bfloat16, torch.float32, torch.bfloat16]
+    assert all(value.isfinite().all() for value in made.average.parameters())
 
 
 @pytest.mark.parametrize('optimiser', OPTIMISERS)

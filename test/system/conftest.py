@@ -88,10 +88,13 @@ def harness(models, request, tmp_path_factory):
 def browser():
     """Return a headless browser."""
     from console_harness import browser_path
+    path = browser_path()
+    if path is None:
+        pytest.skip('no Chromium is installed')
     sync_api = pytest.importorskip('playwright.sync_api')
     with sync_api.sync_playwright() as playwright:
         made = playwright.chromium.launch(
-            executable_path=browser_path(), args=['--no-sandbox'])
+            executable_path=path, args=['--no-sandbox'])
         yield made
         made.close()
 
