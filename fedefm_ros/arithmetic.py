@@ -27,7 +27,7 @@ def has_bf16(device: str) -> bool:
     :param device: 'cpu' or 'cuda', with or without a number.
     """
     if torch.device(device).type == 'cuda':
-        return torch.cuda.is_available() and \
-            torch.cuda.is_bf16_supported(including_emulation=False)
-    known = torch.cpu.get_capabilities()
+        return torch.cuda.is_available() and torch.cuda.get_device_capability(device)[0] >= 8
+    # Older versions of torch cannot tell: f32 is right everywhere.
+    known = getattr(torch.cpu, 'get_capabilities', dict)()
     return any(known.get(name) for name in ('avx512_bf16', 'amx_bf16', 'bf16'))

@@ -66,14 +66,14 @@ def evaluate(
     video: Annotated[bool, typer.Option(help='Write overlay.mp4, too.')] = True,
     resamples: Annotated[int, typer.Option(
         min=10, help='Bootstrap resamples for the intervals.')] = 1000,
-    seed: Annotated[int, typer.Option(help='Of the bootstrap.')] = 20250519,
+    seed: Annotated[int, typer.Option(min=0, help='Of the bootstrap.')] = 20250519,
     json_file: output.JsonOption = None,
 ):
     """
     Score models, or masks that were made before, frame by frame.
 
     Models run on the engine that the node runs. With several contestants the first is what the
-    others are compared with (models first, then the recorded masks, then --masks). Without ground
+    others are compared with (models first, then --masks folders, then bags). Without ground
     truth only consistency from frame to frame is measured.
     """
     from fedefm_ros.commands.evaluate_results import Folder

@@ -59,7 +59,7 @@ def federate(
     home_steps: Annotated[int | None, typer.Option(help='Steps of a distillation.')] = None,
     laps: Annotated[int | None, typer.Option(help='Times that a trip goes around.')] = None,
     image_size: Annotated[int | None, typer.Option(help='Side of the images in pixels.')] = None,
-    seed: Annotated[int, typer.Option(help='Of the data.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Of the data.')] = 0,
     out: Annotated[Path, typer.Option(
         '-o', '--out', help="Folder for the stations' keys, rounds, models and logs; the same "
         'command goes on where it was stopped.')] = Path('output/federate'),

@@ -87,6 +87,7 @@ def simulate(
             raise FedefmError(f'{config} is of kind {own.kind}; leave out --kind {kind.value}')
         configs = [own]
     kinds = [each.kind for each in configs]
+    out = out.resolve()  # a link to an empty folder is that folder
     _check_free(out)
     if layout is Format.video and size % 2:
         raise FedefmError(f'--size {size}: a video needs an even size')
@@ -126,6 +127,8 @@ def _check_free(out):
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise FedefmError(f'{out}: is there already; choose another folder or remove it')
+        if os.path.ismount(out):
+            raise FedefmError(f'{out}: is a mount point; name a folder in it')
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FedefmError(f'{out}: cannot be written: {error.strerror or error}') from error

@@ -43,7 +43,7 @@ def topology(
         min=0, help='Also time rounds in which each model visits this many silos, is trained at '
         'each for --compute-ms and comes home.')] = 0,
     budget: Annotated[float, typer.Option(help='Share of the links MATCHA uses.')] = 0.5,
-    seed: Annotated[int, typer.Option(help='Of what MATCHA draws.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Of what MATCHA draws.')] = 0,
     rounds: Annotated[int, typer.Option(min=1, help='Over which MATCHA is averaged.')] = 1000,
     markdown: Annotated[bool, typer.Option(help='Print Markdown.')] = False,
     json_file: output.JsonOption = None,

@@ -55,7 +55,7 @@ def train(
         'own, such as config/simulation/training/human.yaml; give one for each kind.')] = None,
     foreground_weight: Annotated[float, typer.Option(
         min=0.1, help='Weight of instrument pixels in the cross-entropy.')] = 4.0,
-    seed: Annotated[int, typer.Option(help='Decides frames, order and first weights.')] = 1,
+    seed: Annotated[int, typer.Option(min=0, help='Decides frames, order and first weights.')] = 1,
     workers: Annotated[int, typer.Option(min=0, help='Processes that simulate frames.')] = 1,
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the training.')] = 2,
     device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',

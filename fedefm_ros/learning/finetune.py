@@ -87,7 +87,8 @@ class Finetuner(Loop):
         scores = self.task.validate(self.average, self.device)
         self.log.append({'step': self.step, 'loss': loss, **scores})
         if self.best is self.log[-1]:
-            export(self.folder / 'model.safetensors', self.average.module, self._spec, self.plan,
+            spec = self.task.described(self._spec, self.average, self.device)
+            export(self.folder / 'model.safetensors', self.average.module, spec, self.plan,
                    self.step, scores)
             self.task.picture(self.average, self.device, self.folder / 'samples.png')
         # The state last: whatever was written before it is written again alike after a kill.

@@ -152,12 +152,20 @@ class Loop:
                               'remove it to begin anew') from error
 
     def resume(self, state: dict) -> None:
-        """Go on from a state; FedefmError if it is of another optimiser."""
-        self.network.load_state_dict(state['network'])
-        self.average.load_state_dict(state['average'])
+        """Go on from a state; FedefmError if it is of another network, optimiser or length."""
+        if state['step'] > self.plan.steps:
+            raise FedefmError(f'the run in {self.folder} has taken {state["step"]} steps already, '
+                              f'of {self.plan.steps} now: give it more, or take another folder')
+        try:
+            self.network.load_state_dict(state['network'])
+            self.average.load_state_dict(state['average'])
+        except RuntimeError as error:
+            raise FedefmError(f'the run in {self.folder} is of another network '
+                              f'({" ".join(str(error).split())[:120]}); name that, or take '
+                              'another folder') from error
         try:
             self._optimiser.load_state_dict(state['optimiser'])
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise FedefmError(f'the run in {self.folder} is of another optimiser than '
                               f'{self.plan.optimiser}; name that, or take another folder') \
                 from error

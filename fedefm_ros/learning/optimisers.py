@@ -50,6 +50,9 @@ class MuonWithAdamW:
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float):
         """Divide the parameters; they have to stay where they are in memory from now on."""
+        if _Muon is torch.optim.Optimizer:
+            raise FedefmError(f'torch {torch.__version__} has no Muon (2.9 and later have): take '
+                              'adamw')
         self._views = []
         small = []
         for parameter in network.parameters():
@@ -64,7 +67,7 @@ class MuonWithAdamW:
             raise FedefmError(f'{type(network).__name__} has not both, matrices of {LEAST_SIDE} '
                               'rows and columns or more and other parameters: take adamw')
         on = self._views[0][0].device.type
-        muon = torch.optim.Muon if has_bf16(on) else MuonInF32
+        muon = _Muon if has_bf16(on) else MuonInF32
         self._muon = muon([matrix for _, matrix in self._views], learning_rate, weight_decay,
                           adjust_lr_fn='match_rms_adamw')
         self._adamw = torch.optim.AdamW(small, learning_rate, weight_decay=weight_decay)
@@ -98,7 +101,11 @@ class MuonWithAdamW:
         self._adamw.load_state_dict(state['adamw'])
 
 
-class MuonInF32(torch.optim.Muon):
+#: Of torch 2.9 and later.
+_Muon = getattr(torch.optim, 'Muon', torch.optim.Optimizer)
+
+
+class MuonInF32(_Muon):
     """torch's Muon, but for its products, which are in bf16 there: slow where that is imitated."""
 
     @torch.no_grad()

@@ -30,6 +30,7 @@ from fedefm_ros.backbones.classifier import segmenter_from
 from fedefm_ros.backbones.pretrained import initialise, Report
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
+from fedefm_ros.learning.calibration import choose_min_confidence
 from fedefm_ros.learning.datasets import open_dataset, ranzcr
 from fedefm_ros.learning.losses import segmentation_loss
 from fedefm_ros.learning.plan import FinetunePlan
@@ -88,7 +89,7 @@ class SegmentationTask:
                                  self.plan.foreground_weight)
 
     def validate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Return pooled Dice of each class that the set marks, and their mean."""
+        """Return pooled Dice of each class that the set marks and shows, and their mean."""
         counts = {label: np.zeros(2) for label in self.validation.classes}
         for index in range(len(self.validation)):
             image, truth = whole_frame(*self.validation[index], self.plan.size)
@@ -96,9 +97,20 @@ class SegmentationTask:
             for label, count in counts.items():
                 count += (2 * ((found == label) & (truth == label)).sum(),
                           (found == label).sum() + (truth == label).sum())
-        dice = {f'dice_{labels.NAMES[label]}': float(count[0] / max(count[1], 1))
-                for label, count in counts.items()}
-        return {**dice, 'dice': float(np.mean(list(dice.values())))}
+        # Of a class that is neither there nor found nothing can be said.
+        dice = {f'dice_{labels.NAMES[label]}': float(count[0] / count[1])
+                for label, count in counts.items() if count[1]}
+        return {**dice, 'dice': float(np.mean(list(dice.values()) or [0.0]))}
+
+    def described(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> ModelSpec:
+        """Return the description of weights: how sure they must be is chosen for them anew."""
+        def results():
+            for index in range(len(self.validation)):
+                image, truth = whole_frame(*self.validation[index], self.plan.size)
+                chance = _logits(network, image, device).softmax(dim=1)[0].numpy()
+                yield (chance.argmax(axis=0).astype(np.uint8),
+                       np.rint(255 * (1 - chance[0])).astype(np.uint8), truth)
+        return replace(spec, min_confidence=choose_min_confidence(results())[0])
 
     def picture(self, network: nn.Module, device: torch.device, path: Path) -> None:
         """Write frames of the validation part: truth on the left, what was found on the right."""
@@ -177,6 +189,10 @@ class ClassificationTask:
         return {'auc': float(np.mean(auc)) if auc else 0.5,
                 'accuracy': float(right.float().mean()),
                 'exact': float(right.all(dim=1).float().mean())}
+
+    def described(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> ModelSpec:
+        """Return the description of weights: that of the run."""
+        return spec
 
     def picture(self, network: nn.Module, device: torch.device, path: Path) -> None:
         """Write images of the validation part with the probability of each label."""

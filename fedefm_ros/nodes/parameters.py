@@ -95,7 +95,7 @@ FLUOROSCOPY = (
               'while others look at it.', START),
     Parameter('encoding', 'passthrough',
               'Of image_raw; passthrough is mono8 for 8-bit and mono16 for deeper sources.',
-              CONFIGURE, choices=('passthrough', 'mono8', 'mono16')),
+              LIVE, choices=('passthrough', 'mono8', 'mono16')),
     Parameter('publish_compressed', True,
               'Also publish image_raw/compressed (PNG) while somebody subscribes to it.', LIVE),
     Parameter('publish_ground_truth', True,
@@ -376,7 +376,9 @@ def markdown_text() -> str:
     """Return docs/parameters.md."""
     parts = ['# Parameters\n\nMade from `fedefm_ros/nodes/parameters.py` by '
              '`python -m fedefm_ros.nodes.parameters`. A change is accepted at any time where it '
-             'is in range; *used from* says when it takes effect.\n']
+             'is in range; *used from* says when it takes effect. Those used from *start* are '
+             'read-only. A source that is activated again, and a way that is set again, take the '
+             'present values of their nodes.\n']
     for node, table in TABLES.items():
         parts.append(f'## {node}\n\n{_INTRODUCTIONS[node]}\n\n'
                      '| name | type | default | range | used from | meaning |\n'

@@ -61,6 +61,17 @@ def test_a_folder_has_images_masks_centrelines_and_a_contact_sheet(tmp_path):
     assert figures['pictures'] == [str(out / 'overview.png')]
 
 
+def test_a_link_to_an_empty_folder_will_do_and_a_mount_point_is_told(tmp_path):
+    (tmp_path / 'real').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'real')
+    done = simulate('-o', tmp_path / 'link', '--kind', 'phantom', '--frames', 1)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'real' / 'centerlines.json').is_file()
+    refused = simulate('-o', '/proc', '--kind', 'phantom', '--frames', 1)
+    assert refused.exit_code == 1 and '/proc: is ' in refused.output
+
+
 def test_equal_seeds_give_equal_files_and_kinds_do_not_share_devices(tmp_path):
     for name, seed in (('a', 4), ('b', 4), ('c', 5)):
         assert simulate('-o', tmp_path / name, '--frames', 2, '--seed', seed).exit_code == 0

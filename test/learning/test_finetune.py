@@ -27,6 +27,7 @@ import cv2
 
 from fedefm_ros.backbones import create, load_checkpoint, ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.calibration import CANDIDATES
 from fedefm_ros.learning.datasets import ranzcr
 from fedefm_ros.learning.finetune import Finetuner
 from fedefm_ros.learning.plan import FinetunePlan, read_plan
@@ -145,6 +146,46 @@ def test_it_starts_from_a_checkpoint_and_keeps_its_architecture(wires, tmp_path)
     run.run()
     spec = load_checkpoint(tmp_path / 'run' / 'model.safetensors').spec
     assert (spec.backbone, spec.config, spec.input_size) == ('unet', {'width': 4}, 64)
+
+
+def test_how_sure_a_piece_must_be_is_chosen_for_the_new_weights(wires, tmp_path):
+    path = tmp_path / 'start.safetensors'
+    save_checkpoint(path, create('unet', width=4),
+                    ModelSpec('unet', {'width': 4}, input_size=64, min_confidence=0.99))
+    run = Finetuner(plan_for(wires, config={}, checkpoint=str(path), steps=2), tmp_path / 'run')
+    run.run()
+    assert load_checkpoint(tmp_path / 'run' / 'model.safetensors').spec.min_confidence \
+        in CANDIDATES
+
+    class Doubtful(torch.nn.Module):
+        """Marks what is dark, and is 0.72 sure of it."""
+
+        def forward(self, image):
+            dark = (image < image.mean() - 2 * image.std()).float()
+            return torch.cat([0 * dark, 0 * dark - 9, 0.944 * dark - 9 * (1 - dark)], 1)
+
+    spec = run.task.described(ModelSpec('unet', {}, min_confidence=0.99), Doubtful(),
+                              torch.device('cpu'))
+    # Above 0.7 nothing would be left of what is all true.
+    assert spec.min_confidence == 0.7
+
+
+def test_a_class_that_is_neither_there_nor_found_has_no_score(wires, tmp_path):
+    run = Finetuner(plan_for(wires), tmp_path / 'run')
+
+    class Nothing(torch.nn.Module):
+        def forward(self, image):
+            return torch.cat([image * 0 + 1, image * 0, image * 0], 1)
+
+    class Dark(torch.nn.Module):
+        def forward(self, image):
+            dark = (image < image.mean() - 2 * image.std()).float()
+            return torch.cat([1 - dark, image * 0 - 1, dark], 1)
+
+    assert run.task.validate(Nothing(), torch.device('cpu')) == {'dice_guidewire': 0, 'dice': 0}
+    scores = run.task.validate(Dark(), torch.device('cpu'))
+    assert set(scores) == {'dice_guidewire', 'dice'}
+    assert scores['dice'] == scores['dice_guidewire'] > 0.6
 
 
 def test_it_stops_when_nothing_gets_better(wires, tmp_path):

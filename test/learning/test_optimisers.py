@@ -14,6 +14,10 @@
 
 """Optimisers: the one of matrices moves the weights themselves, whatever their order in memory."""
 
+import subprocess
+import sys
+import textwrap
+
 from fedefm_ros.backbones.registry import create
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning import optimisers
@@ -91,6 +95,28 @@ def test_a_step_is_in_bf16_only_where_the_device_has_it(monkeypatch):
         monkeypatch.setattr(optimisers, 'has_bf16', lambda device, has=has: has)
         kinds[has] = type(MuonWithAdamW(made(), 1e-3, 0.0)._muon)
     assert kinds == {True: torch.optim.Muon, False: MuonInF32}
+
+
+def test_a_torch_without_muon_says_so_and_does_all_else():
+    done = subprocess.run([sys.executable, '-c', textwrap.dedent('''
+        import torch
+        del torch.optim.Muon, torch.cpu.get_capabilities
+        from fedefm_ros.backbones.registry import create
+        from fedefm_ros.errors import FedefmError
+        from fedefm_ros.learning import trainer
+        from fedefm_ros.learning.optimisers import optimiser_of
+        from fedefm_ros.segmentation.runtimes.runtime import precisions
+        network = create('compact', widths=(16, 16), full=4)
+        print(type(optimiser_of(network, 'adamw', 1e-3, 0.0)).__name__, precisions('torch'))
+        try:
+            optimiser_of(network, 'muon', 1e-3, 0.0)
+        except FedefmError as error:
+            print(error)
+        ''')], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "AdamW ('f32',)"
+    assert second.startswith('torch 2') and second.endswith('take adamw')
 
 
 def test_gradients_are_forgotten_by_both():

@@ -106,6 +106,18 @@ def test_a_run_does_not_go_on_with_another_optimiser(tmp_path):
         trainer(tmp_path)
 
 
+def test_a_run_does_not_go_on_with_another_network_or_to_fewer_steps(tmp_path):
+    trainer(tmp_path, replace(PLAN, steps=2)).run()
+    with pytest.raises(FedefmError, match='taken 2 steps already, of 1 now'):
+        trainer(tmp_path, replace(PLAN, steps=1))
+    other = create('compact', **{**SMALL, 'widths': (8, 24)})
+    with pytest.raises(FedefmError, match='of another network .*size mismatch'):
+        Trainer(other, PLAN, tmp_path, workers=0)
+    deeper = create('compact', **{**SMALL, 'encoder_convs': 2})
+    with pytest.raises(FedefmError, match='of another network .*Missing key'):
+        Trainer(deeper, PLAN, tmp_path, workers=0)
+
+
 def test_a_damaged_state_is_said_and_not_trained_over(tmp_path):
     (tmp_path / 'state.pt').write_bytes(b'half a file')
     with pytest.raises(FedefmError, match='state.pt cannot be read.*remove it'):
