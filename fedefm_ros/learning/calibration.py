@@ -28,6 +28,22 @@ CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95)
 MARGIN = 0.001
 
 
+def of_trained_on(
+        least: float, frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
+    """
+    Return the limit of weights that were trained on from others whose limit was ``least``.
+
+    Other weights are sure in another measure: what these are right about may lie below the old
+    limit. Never a higher one, for the frames are few.
+
+    :param frames: as for ``choose_min_confidence``; not looked at where ``least`` is 0.
+    """
+    if not least:
+        return least
+    lower = tuple(candidate for candidate in CANDIDATES if candidate < least)
+    return choose_min_confidence(frames, (*lower, least))[0]
+
+
 def choose_min_confidence(
         frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
         candidates: tuple[float, ...] = CANDIDATES) -> tuple[float, dict[float, float]]:

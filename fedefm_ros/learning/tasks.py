@@ -30,7 +30,7 @@ from fedefm_ros.backbones.classifier import segmenter_from
 from fedefm_ros.backbones.pretrained import initialise, Report
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
-from fedefm_ros.learning.calibration import choose_min_confidence
+from fedefm_ros.learning.calibration import of_trained_on
 from fedefm_ros.learning.datasets import open_dataset, ranzcr
 from fedefm_ros.learning.losses import segmentation_loss
 from fedefm_ros.learning.plan import FinetunePlan
@@ -103,14 +103,14 @@ class SegmentationTask:
         return {**dice, 'dice': float(np.mean(list(dice.values()) or [0.0]))}
 
     def described(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> ModelSpec:
-        """Return the description of weights: how sure they must be is chosen for them anew."""
+        """Return the description of weights, with how sure they must be: see calibration."""
         def results():
             for index in range(len(self.validation)):
                 image, truth = whole_frame(*self.validation[index], self.plan.size)
                 chance = _logits(network, image, device).softmax(dim=1)[0].numpy()
                 yield (chance.argmax(axis=0).astype(np.uint8),
                        np.rint(255 * (1 - chance[0])).astype(np.uint8), truth)
-        return replace(spec, min_confidence=choose_min_confidence(results())[0])
+        return replace(spec, min_confidence=of_trained_on(spec.min_confidence, results()))
 
     def picture(self, network: nn.Module, device: torch.device, path: Path) -> None:
         """Write frames of the validation part: truth on the left, what was found on the right."""

@@ -155,7 +155,7 @@ def test_how_sure_a_piece_must_be_is_chosen_for_the_new_weights(wires, tmp_path)
     run = Finetuner(plan_for(wires, config={}, checkpoint=str(path), steps=2), tmp_path / 'run')
     run.run()
     assert load_checkpoint(tmp_path / 'run' / 'model.safetensors').spec.min_confidence \
-        in CANDIDATES
+        in (*CANDIDATES, 0.99)
 
     class Doubtful(torch.nn.Module):
         """Marks what is dark, and is 0.72 sure of it."""
@@ -168,6 +168,10 @@ def test_how_sure_a_piece_must_be_is_chosen_for_the_new_weights(wires, tmp_path)
                               torch.device('cpu'))
     # Above 0.7 nothing would be left of what is all true.
     assert spec.min_confidence == 0.7
+    for kept in (0.0, 0.6):  # never a more demanding one
+        spec = run.task.described(ModelSpec('unet', {}, min_confidence=kept), Doubtful(),
+                                  torch.device('cpu'))
+        assert spec.min_confidence == kept
 
 
 def test_a_class_that_is_neither_there_nor_found_has_no_score(wires, tmp_path):
