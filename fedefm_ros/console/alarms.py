@@ -71,15 +71,17 @@ class Entry:
 
 
 def conditions(snapshot: Snapshot, deadline: float, network: Network | None = None,
-               busy: str = '') -> list[Condition]:
+               busy: str = '', picture_failure: str = '') -> list[Condition]:
     """
     Return all that is wrong.
 
     :param deadline: seconds that may pass without a mask while frames come.
     :param busy: the command under way; a node that it names may be silent meanwhile.
+    :param picture_failure: why the newest frame could not be drawn; empty: it could.
     """
     return [*_nodes(snapshot, busy), *_masks(snapshot, deadline), *_frames(snapshot),
-            *_subsystems(snapshot), *(_federation(network) if network else ())]
+            *_picture(picture_failure), *_subsystems(snapshot),
+            *(_federation(network) if network else ())]
 
 
 def _nodes(snapshot: Snapshot, busy: str) -> Iterable[Condition]:
@@ -127,6 +129,12 @@ def _frames(snapshot: Snapshot) -> Iterable[Condition]:
                         'machine is too slow for their rate, or busy with something else.')
 
 
+def _picture(failure: str) -> Iterable[Condition]:
+    if failure:
+        yield Condition('picture', ALARM, 'The picture cannot be drawn',
+                        f'{failure}. What is shown is an older frame.')
+
+
 def _subsystems(snapshot: Snapshot) -> Iterable[Condition]:
     for name, diagnosis in snapshot.diagnoses.items():
         if snapshot.heard.get(name.partition(':')[0], 9.0) > GONE_SECONDS:
@@ -158,7 +166,9 @@ class AlarmBoard:
         found = {condition.key: condition for condition in found}
         for key, condition in found.items():
             known = self._entries.get(key)
-            if known is None or not known.active:
+            risen = known is not None and condition.level == ALARM != known.condition.level
+            if known is None or not known.active or risen:
+                # Who acknowledged a warning has not seen the alarm that it became.
                 self.log.appendleft((time.time(), 'began', condition))
                 times = known.times + 1 if known else 1
                 self._entries[key] = Entry(condition, now, times=times)

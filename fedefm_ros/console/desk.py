@@ -53,6 +53,8 @@ class Desk:
     sources: Shelf
     setting: Callable[[str], float]
     """Newest value of a parameter."""
+    picture_failure: Callable[[], str] = lambda: ''
+    """Why the newest frame could not be drawn; empty: it could."""
     hub: FrameHub = field(default_factory=FrameHub)
     board: AlarmBoard = field(default_factory=AlarmBoard)
     model_history: ModelHistory = field(default_factory=ModelHistory)
@@ -71,8 +73,9 @@ class Desk:
         """Take in how things stand."""
         self.snapshot = self.view.snapshot(self.setting('trace_seconds'))
         self.network = self.network_view.snapshot()
-        self.board.update(conditions(self.snapshot, self.setting('deadline'), self.network,
-                                     self.busy), self.snapshot.now)
+        self.board.update(conditions(
+            self.snapshot, self.setting('deadline'), self.network, self.busy,
+            self.picture_failure()), self.snapshot.now)
         self.model_history.saw(self.snapshot.value('segmentation: model', 'model'),
                                self.snapshot.value('segmentation: model', 'model_id'))
 
@@ -81,15 +84,15 @@ class Desk:
         while True:
             try:
                 self.look()
+                ended = self.recording.ended()
+                if ended is not None:
+                    self.told = time.time(), ended
             except Exception as error:  # alarms that nobody looks after must not look well
                 self.snapshot = replace(self.snapshot, flowing=True, mask_age=None)
                 self.board.update([Condition(
                     'console', ALARM, 'The console has a defect',
                     f'{type(error).__name__}: {error}. Do not rely on this page.')],
                     time.monotonic())
-            ended = self.recording.ended()
-            if ended is not None:
-                self.told = time.time(), ended
             await asyncio.sleep(PERIOD)
 
     async def command(self, what: str, do: Callable[..., Outcome], *arguments) -> Outcome:

@@ -115,7 +115,7 @@ class Painter:
         self.skipped = 0
         """Frames that a newer one displaced."""
         self.failure = ''
-        """What the latest frame that could not be painted died of."""
+        """What the newest frame could not be painted for; empty: it was."""
         self._thread = threading.Thread(target=self._run, name='painter', daemon=True)
         self._thread.start()
 
@@ -146,6 +146,7 @@ class Painter:
             except Exception as error:  # one bad frame must not end the live picture
                 self.failure = f'{type(error).__name__}: {error}'
                 continue
+            self.failure = ''
             self._deliver(picture)
 
 

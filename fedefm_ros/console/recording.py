@@ -135,11 +135,16 @@ class Recording:
                     if not os.path.lexists(path))
 
     def _told(self, code: int) -> Outcome:
-        """Return what a finished recording says of itself."""
-        if code:
-            lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
-            why = next((line for line in reversed(lines) if line.strip()), f'exit code {code}')
-            return Outcome(False, why.removeprefix('error: '))
-        figures = json.loads(self._figures.read_text(encoding='utf-8'))
-        return Outcome(True, f'{self.bag.name}: {figures["messages"]} messages in '
-                             f'{figures["seconds"]:.0f} s, {figures["dropped"]} dropped')
+        """Return what a finished recording says of itself, on a drive that may be gone by now."""
+        try:
+            if code:
+                lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
+                why = next((line for line in reversed(lines) if line.strip()),
+                           f'exit code {code}')
+                return Outcome(False, why.removeprefix('error: '))
+            figures = json.loads(self._figures.read_text(encoding='utf-8'))
+            return Outcome(True, f'{self.bag.name}: {figures["messages"]} messages in '
+                                 f'{figures["seconds"]:.0f} s, {figures["dropped"]} dropped')
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return Outcome(False, f'{self.bag.name}: exit code {code}, and what it says of itself '
+                                  f'cannot be read ({error}); the bag may be lost')

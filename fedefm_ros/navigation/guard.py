@@ -32,7 +32,7 @@ class GuardParameters:
     """Limits; times in seconds."""
 
     frame_period: float = 1.0 / 15.0
-    """Between pictures; silence of two of them zeroes the drive."""
+    """Between pictures; silence of two of them zeroes the drive, and of three without a force."""
     max_age: float = 0.25
     """Of a picture, by its stamp, when it is to be acted on."""
     min_confidence: float = 0.6
@@ -67,10 +67,16 @@ class Guard:
         self._last_stamp = -np.inf
         self._tip = None
         self._before = None
+        # Whether only another picture than the last one is a good one.
+        self._frozen = False
+        # Forces bring no time of their own: they count from the next look on, which is soon.
+        self._felt = False
+        self._last_force = None
 
     def resume(self) -> None:
-        """Go on; what is still wrong stops again."""
+        """Go on; what is still wrong, or a force sensor that is still silent, stops again."""
         self.stopped = self.fault = ''
+        self._frozen = False
         self._fault_since = None
         self._last_seen = None
         self._last_stamp = -np.inf
@@ -83,6 +89,7 @@ class Guard:
 
     def feel(self, force: float) -> None:
         """Take a contact force in N; not a number or over the limit stops at once."""
+        self._felt = True
         self.force_share = force / self.parameters.force_limit
         if not self.force_share <= 1.0:
             self.stop(f'contact force of {force:.2f} N, limit {self.parameters.force_limit:g} N')
@@ -98,8 +105,11 @@ class Guard:
         :param driving: whether the drive is asked to move; then the picture has to change.
         """
         self._last_seen = now
+        instruments = tuple(found for found in instruments if _is_line(found.centerline))
         wire = self._same_wire(instruments)
-        fault = self._fault(stamp, age, instruments, wire, driving)
+        # Noise alone changes every picture a little. Once suspected, any change clears it.
+        self._frozen = (driving or self._frozen) and _equal(instruments, self._before)
+        fault = self._fault(stamp, age, wire) or self._no_force(now)
         self._last_stamp = max(self._last_stamp, stamp)
         self._before = instruments
         if wire is not None and fault != 'tip lost':
@@ -109,16 +119,31 @@ class Guard:
         return None if fault or self.stopped else wire
 
     def tick(self, now: float) -> bool:
-        """Return whether the last picture is recent enough to drive on; to be asked often."""
+        """Return whether picture and force are recent enough to drive on; to be asked often."""
         if self._last_seen is None:
             self._last_seen = now
         silence = now - self._last_seen
         if silence > 2.0 * self.parameters.frame_period:
             self._note(now, f'no result for {silence:.2f} s', since=self._last_seen)
+            # What comes now may be the last picture once more, and the drive stands already.
+            self._frozen = True
             return False
-        return not self.stopped
+        no_force = self._no_force(now)
+        if no_force:
+            self._note(now, no_force)
+        return not (no_force or self.stopped)
 
-    def _fault(self, stamp, age, instruments, wire, driving):
+    def _no_force(self, now):
+        """Return for how long no force has been told, '' while forces come."""
+        if self._felt:
+            self._felt, self._last_force = False, now
+        if self._last_force is None:
+            return 'no force yet'
+        silence = now - self._last_force
+        return f'no force for {silence:.2f} s' if silence > 3.0 * self.parameters.frame_period \
+            else ''
+
+    def _fault(self, stamp, age, wire):
         """Return what is wrong with a result, '' where nothing is."""
         p = self.parameters
         if not -p.frame_period <= age <= p.max_age:
@@ -133,10 +158,7 @@ class Guard:
             return 'tip out of view'
         if self._tip is not None and np.linalg.norm(wire.tip - self._tip) > p.max_jump_px:
             return 'tip lost'
-        # Noise alone changes every picture a little. Once suspected, any change clears it.
-        if (driving or self.fault == 'frozen picture') and _equal(instruments, self._before):
-            return 'frozen picture'
-        return ''
+        return 'frozen picture' if self._frozen else ''
 
     def _same_wire(self, instruments):
         """Return the longest guidewire at first, then whose tip is nearest to the last one."""
@@ -159,6 +181,11 @@ class Guard:
             self._fault_since = now if since is None else since
         if now - self._fault_since >= self.parameters.patience:
             self.stop(fault)
+
+
+def _is_line(points):
+    """Return whether a centreline is one: at least two points, all finite."""
+    return len(points) >= 2 and bool(np.isfinite(points).all())
 
 
 def _equal(found, before):

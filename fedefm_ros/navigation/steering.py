@@ -76,6 +76,9 @@ class SteeringParameters:
     """How much longer to draw back after each miss of the same place, at most five times."""
     on_seconds: float = 4.0
     """How long it tries to go on where it can draw back no further."""
+    longest_step: float = 2.0 / 15.0
+    """Seconds from one picture to the next that count at most: two periods. While the drive was
+    held or stopped, it neither turned nor got stuck."""
     ease_force: float = 0.6
     """Share of the force limit from which on it draws back."""
 
@@ -106,7 +109,8 @@ class Steering:
         self._farthest = 0
         self._back_until = self._on_until = -np.inf
         self._anchor = (-np.inf, np.zeros(2))
-        self._last_time = None
+        # Its own clock, which stands while it is not asked.
+        self._now, self._last_time = 0.0, None
 
     def command(self, now: float, centerline: np.ndarray, force_share: float = 0.0,
                 ) -> tuple[Command, str]:
@@ -119,8 +123,9 @@ class Steering:
         :returns: the command; 'there' with a zero command once the target is reached.
         """
         p = self.parameters
-        elapsed = 0.0 if self._last_time is None else now - self._last_time
+        elapsed = 0.0 if self._last_time is None else min(now - self._last_time, p.longest_step)
         self._last_time = now
+        now = self._now = self._now + elapsed
         tip = centerline[-1]
         if np.linalg.norm(self.way[-1] - tip) <= p.goal_px:
             return STOP, 'there'

@@ -104,7 +104,7 @@ class ConsoleNode(Node):
             recording=Recording(self.settings['record_folder'], namespace),
             models=shelf.models(self.settings['models_folder']),
             sources=shelf.sources(self.settings['sources_folder']),
-            setting=self.settings.__getitem__)
+            setting=self.settings.__getitem__, picture_failure=lambda: self._painter.failure)
         self._joiner = Joiner()
         self._painter = Painter(self.desk.hub.publish, self.settings.__getitem__)
         self._images = None

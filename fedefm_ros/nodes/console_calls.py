@@ -47,6 +47,8 @@ DISCOVERY_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
 LONG_SECONDS = 120.0
 """For what loads a model: on a new machine the runtimes are measured first."""
+_SCALE = ('pixel_spacing_mm', 'source_isocenter_mm')
+"""Of the segmentation, by which it tells millimetres; each source has its own."""
 
 
 class _Failed(Exception):
@@ -107,8 +109,7 @@ class StationControls:
         before = self._ask(GetState, 'fluoroscopy/get_state', GetState.Request()
                            ).current_state.label
         names = ('source', 'rate', 'loop')
-        kept = self._ask(GetParameters, 'fluoroscopy/get_parameters',
-                         GetParameters.Request(names=list(names))).values
+        kept, scale = self._parameters('fluoroscopy', names), ()
         new = [Parameter(name, value=value).get_parameter_value()
                for name, value in zip(names, (source, float(rate), loop))]
         down = {'active': ('deactivate', 'cleanup'), 'inactive': ('cleanup',)}.get(before, ())
@@ -116,27 +117,52 @@ class StationControls:
         for transition in down:
             self._must(transition)
         try:
-            self._set_parameters(names, new)
+            self._set_parameters('fluoroscopy', names, new)
+            if source != kept[0].string_value:
+                # Before its frames come: unknown millimetres are better than the old source's.
+                scale = self._forget_scale()
             for transition in up:
                 self._must(transition)
         except _Failed as failure:
             # A station without frames helps nobody: the old source still works.
             self._change('fluoroscopy', 'cleanup')
-            self._set_parameters(names, kept)
+            self._set_parameters('fluoroscopy', names, kept)
             for transition in up:
                 self._must(transition)
+            if scale:
+                self._set_parameters('segmentation', _SCALE, scale)
             raise _Failed(f'{failure}; the source is the one it was') from None
-        return Outcome(True, f'the source is {source.rpartition("/")[2]}')
+        told = f'the source is {source.rpartition("/")[2]}'
+        if scale:
+            told += (f'; lengths in mm are unknown from now on, {" and ".join(_SCALE)} of the '
+                     "segmentation were the old source's")
+        return Outcome(True, told)
+
+    def _forget_scale(self):
+        """Make the segmentation's scale unknown; return what it was, nothing if it was unknown."""
+        if not self._client(GetParameters, 'segmentation/get_parameters').wait_for_service(
+                DISCOVERY_SECONDS):
+            return ()  # a source without segmentation
+        scale = self._parameters('segmentation', _SCALE)
+        if not any(value.double_value for value in scale):
+            return ()
+        self._set_parameters('segmentation', _SCALE, [
+            Parameter(name, value=0.0).get_parameter_value() for name in _SCALE])
+        return scale
 
     def _must(self, transition: str) -> None:
         outcome = self._change('fluoroscopy', transition)
         if not outcome.done:
             raise _Failed(outcome.text)
 
-    def _set_parameters(self, names, values) -> None:
+    def _parameters(self, node, names):
+        return self._ask(GetParameters, f'{node}/get_parameters',
+                         GetParameters.Request(names=list(names))).values
+
+    def _set_parameters(self, node, names, values) -> None:
         request = SetParametersAtomically.Request(parameters=[
             ParameterMessage(name=name, value=value) for name, value in zip(names, values)])
-        result = self._ask(SetParametersAtomically, 'fluoroscopy/set_parameters_atomically',
+        result = self._ask(SetParametersAtomically, f'{node}/set_parameters_atomically',
                            request).result
         if not result.successful:
             raise _Failed(result.reason)

@@ -51,14 +51,17 @@ from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
 from rclpy.time import Time
 
 from std_msgs.msg import String
 
 from std_srvs.srv import Trigger
 
-# Depth 1 everywhere: what is not the newest is not worth acting on.
+# Depth 1 for what is acted on: what is not the newest is not worth it.
 _NEWEST = QoSProfile(depth=1)
+# Forces all count, or a peak is missed; from a sensor that is reliable and from one that is not.
+_FORCES = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -97,7 +100,7 @@ class NavigationNode(StationNode):
             self.create_subscription(
                 InstrumentArray, 'segmentation/instruments', self._on_instruments, _NEWEST),
             self.create_subscription(
-                WrenchStamped, 'robot/contact_force', self._on_force, _NEWEST),
+                WrenchStamped, 'robot/contact_force', self._on_force, _FORCES),
             self.create_subscription(PoseArray, 'navigation/way', self._on_way, _LATCHED)]
         self._offered = [
             self.create_service(Trigger, 'navigation/resume', self._on_resume),
@@ -156,11 +159,13 @@ class NavigationNode(StationNode):
             self._stand()
 
     def _on_resume(self, request, response):
-        """Go on after a look at what was wrong."""
+        """Go on after a look at what was wrong, along the way as if it had just been given."""
         response.message = f'was stopped: {self._guard.stopped}' if self._guard.stopped \
             else 'was not stopped'
         response.success = True
         self._guard.resume()
+        if self._way is not None:
+            self._set_way(self._way)
         self._say('resumed')
         return response
 
@@ -172,17 +177,21 @@ class NavigationNode(StationNode):
 
     def _on_way(self, message: PoseArray) -> None:
         """Take another way; nobody should be surprised by it, so stop first."""
-        self._guard.stop('another way')
-        self._stand()
+        why = 'another way'
         points = [(pose.position.x, pose.position.y) for pose in message.poses]
         try:
             self._set_way(np.array(points, float).reshape(-1, 2))
         except FedefmError as error:
-            self._way = None
+            self._way = self._steering = None
+            why = f'way refused, {error}'
             self.get_logger().error(f'navigation/way: {error}')
+        self._guard.stop(why)
+        self._stand()
 
     def _set_way(self, way: np.ndarray) -> None:
-        """Take a way of one or more points; none means nowhere."""
+        """Take a way of one or more finite points; none means nowhere."""
+        if not np.isfinite(way).all():
+            raise FedefmError('a way has to be of finite points (x, y) in pixels')
         self._way, self._steering = (way if len(way) else None), None
         if len(way) > 1:
             self._steering = self._make_steering(way[0])
@@ -194,7 +203,8 @@ class NavigationNode(StationNode):
         return Steering(way, SteeringParameters(
             insertion_speed=settings['insertion_speed'],
             rotation_speed=settings['rotation_speed'],
-            look_ahead_px=settings['look_ahead_px'], goal_px=settings['goal_px']))
+            look_ahead_px=settings['look_ahead_px'], goal_px=settings['goal_px'],
+            longest_step=2.0 / settings['frame_rate']))
 
     def _stand(self) -> None:
         """Zero the drive, and say why."""

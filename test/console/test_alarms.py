@@ -137,6 +137,21 @@ def test_an_alarm_that_comes_and_goes_is_one_line_with_a_count():
     assert entry.times == 3
 
 
+def test_an_acknowledged_warning_that_becomes_an_alarm_is_loud_again():
+    board = AlarmBoard()
+    board.update([SLOW], 1.0)
+    board.acknowledge()
+    board.update([replace(SLOW, level=ALARM)], 2.0)
+    entry, = board.entries()
+    assert entry.loud and entry.since == 2.0
+    assert [(what, condition.level) for _, what, condition in board.log] == [
+        ('began', ALARM), ('began', WARNING)]
+    # An acknowledged alarm that stays one is not raised anew.
+    board.acknowledge()
+    board.update([replace(SLOW, level=ALARM, text='more')], 3.0)
+    assert not board.entries()[0].loud and len(board.log) == 2
+
+
 def test_the_newest_words_of_an_alarm_are_shown_and_its_start_kept():
     board = AlarmBoard()
     board.update([STALE], 1.0)

@@ -159,6 +159,67 @@ def test_a_recording_that_ends_by_itself_is_told_once(tmp_path):
     assert recording.ended() is None and not recording.running
 
 
+def lost_recording(desk, tmp_path):
+    """Let a recording end whose drive was pulled: neither log nor figures are there."""
+    recording = desk.recording
+    recording.bag = tmp_path / 'pulled' / 'bag'
+    recording._process = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(1)'])
+    recording._process.wait(30)
+    return recording
+
+
+def test_a_recording_whose_drive_was_pulled_is_told_and_the_console_looks_on(desk, tmp_path):
+    async def play():
+        looking = asyncio.create_task(desk.keep_looking())
+        lost_recording(desk, tmp_path)
+        while desk.told is None:
+            await asyncio.sleep(0.01)
+        before = desk.snapshot
+        while desk.snapshot is before:
+            assert not looking.done()
+            await asyncio.sleep(0.01)
+        looking.cancel()
+    asyncio.run(asyncio.wait_for(play(), 10))
+    outcome = desk.told[1]
+    assert not outcome.done and 'cannot be read' in outcome.text
+    assert desk.board.entries() == []
+
+
+@pytest.mark.parametrize('figures', ['', '{', '{}', '[]'])
+def test_a_recording_without_readable_figures_is_not_done(desk, tmp_path, figures):
+    recording = lost_recording(desk, tmp_path)
+    recording.bag.parent.mkdir()
+    recording._figures.write_text(figures)
+    assert not recording._told(0).done
+    outcome = asyncio.run(desk.command('record', recording.stop))
+    assert not outcome.done and 'cannot be read' in outcome.text and desk.busy == ''
+
+
+def test_whatever_a_recording_dies_of_does_not_end_the_alarms(desk):
+    def broken():
+        raise RuntimeError('no such thing')
+    desk.recording.ended = broken
+
+    async def play():
+        looking = asyncio.create_task(desk.keep_looking())
+        while not desk.board.entries():
+            assert not looking.done()
+            await asyncio.sleep(0.01)
+        looking.cancel()
+    asyncio.run(asyncio.wait_for(play(), 10))
+    assert 'no such thing' in desk.board.entries()[0].condition.text
+
+
+def test_a_picture_that_cannot_be_drawn_is_an_alarm_while_that_lasts(desk):
+    desk.picture_failure = lambda: 'ValueError: no such image'
+    desk.look()
+    entry, = desk.board.entries()
+    assert entry.loud and 'no such image' in entry.condition.text
+    desk.picture_failure = lambda: ''
+    desk.look()
+    assert not desk.board.entries()[0].active
+
+
 def test_a_recording_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / 'file').write_text('')
     outcome = Recording(str(tmp_path / 'file' / 'bags'), 'here').start()

@@ -45,9 +45,11 @@ class Pictures:
         self.guard.resume()
         self.count = 0
 
-    def see(self, *instruments, age=0.05, stamp=None, driving=True):
+    def see(self, *instruments, age=0.05, stamp=None, driving=True, force=0.0):
         self.count += 1
         now = self.count * PERIOD
+        if force is not None:
+            self.guard.feel(force)
         return self.guard.see(now, now if stamp is None else stamp, age, instruments, driving)
 
     def moving(self):
@@ -73,6 +75,9 @@ FAULTS = {
     'tip out of view': (lambda p: p.see(wire(tip_visible=False)), 'view'),
     'tip elsewhere': (lambda p: p.see(wire((300.0, 50.0))), 'lost'),
     'frozen': (lambda p: p.see(wire((100.0, 98.0))), 'frozen'),
+    'not a number': (lambda p: p.see(wire(centerline=np.full((20, 2), np.nan))), 'no instrument'),
+    'one point': (lambda p: p.see(wire(centerline=np.zeros((1, 2)))), 'no instrument'),
+    'no points': (lambda p: p.see(wire(centerline=np.zeros(0))), 'no instrument'),
 }
 
 
@@ -115,6 +120,54 @@ def test_silence_zeroes_after_two_periods_and_stops_when_it_lasts(pictures):
     assert 'no result' in guard.stopped
 
 
+def test_without_a_force_it_stands_and_stops_when_that_lasts(pictures):
+    guard = pictures.guard
+    for _ in range(3):
+        assert pictures.see(pictures.moving(), force=None) is not None
+    assert pictures.see(pictures.moving(), force=None) is None
+    assert 'no force for' in guard.fault and not guard.stopped
+    assert pictures.see(pictures.moving()) is not None
+    for _ in range(8):
+        pictures.see(pictures.moving(), force=None)
+    assert 'no force for' in guard.stopped
+    guard.resume()
+    assert pictures.see(pictures.moving(), force=None) is None and 'no force for' in guard.fault
+    assert pictures.see(pictures.moving()) is not None
+
+
+def test_silence_of_the_force_is_noticed_between_results(pictures):
+    assert pictures.see(pictures.moving(), force=None) is not None
+    assert pictures.guard.tick(5.9 * PERIOD)
+    assert pictures.see(pictures.moving(), force=None) is not None
+    assert pictures.see(pictures.moving(), force=None) is not None
+    assert not pictures.guard.tick(6.1 * PERIOD) and 'no force for' in pictures.guard.fault
+
+
+def test_before_the_first_force_nothing_moves():
+    pictures = Pictures()
+    for _ in range(10):
+        assert pictures.see(pictures.moving(), force=None) is None
+    assert pictures.guard.stopped == 'no force yet'
+    assert not pictures.guard.tick(pictures.count * PERIOD)
+
+
+@pytest.mark.parametrize('gap', [0.7, 1.5, 2.5, 4.5])
+def test_a_frozen_picture_stops_however_slowly_it_repeats(gap):
+    """Between slow results the silence is a fault as well; it must not hide the other."""
+    guard = Guard(GuardParameters(frame_period=PERIOD, patience=15.0 * PERIOD))
+    driving, drives, due = False, 0, 0.0
+    guard.resume()
+    for now in np.arange(0.0, 60.0 * PERIOD, 0.25 * PERIOD):
+        guard.feel(0.0)
+        if now >= due:
+            due += gap * PERIOD
+            driving = guard.see(now, now, 0.05, (wire(),), driving) is not None
+            drives += driving
+        elif not guard.tick(now):
+            driving = False
+    assert guard.stopped and drives == 1
+
+
 @pytest.mark.parametrize('fault', FAULTS)
 def test_by_default_every_fault_is_a_stop_until_somebody_says_to_go_on(fault):
     pictures = Pictures(GuardParameters(frame_period=PERIOD, min_confidence=0.5, max_jump_px=40.0))
@@ -154,6 +207,7 @@ def test_nothing_moves_before_it_is_told_to():
     assert guard.see(0.1, 0.1, 0.0, (wire(),), False) is None
     assert guard.stopped == 'not started' and not guard.tick(0.1)
     guard.resume()
+    guard.feel(0.0)
     assert guard.see(0.2, 0.2, 0.0, (wire(),), False) is not None
 
 

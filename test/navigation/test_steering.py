@@ -91,6 +91,20 @@ def test_pushing_without_progress_draws_back_and_turns():
     assert words.index('stuck') * 0.1 == pytest.approx(P.stuck_seconds, abs=0.25)
 
 
+@pytest.mark.parametrize('pause', [0.5, 20.0, 600.0])
+def test_a_stop_is_no_time_in_which_it_turned_or_got_stuck(pause):
+    """Else the tip may point anywhere after it, and it draws back at once."""
+    turning = Steering(UP)
+    turning.command(0.0, wire((200.0, 300.0), bend_deg=-100.0))
+    # Moved meanwhile, by whoever looked.
+    words = [turning.command(pause + 0.1 * index, wire((200.0, 290.0), bend_deg=-100.0))[1]
+             for index in range(20)]
+    assert words == ['turning'] * 20
+    pushing = Steering(UP)
+    for now in (0.0, pause):
+        assert pushing.command(now, wire((200.0, 300.0)))[1] == 'pushing'
+
+
 def test_it_eases_off_before_the_force_limit():
     command, _ = Steering(UP).command(0.0, wire((200.0, 300.0)), force_share=0.8)
     assert command.insertion < 0.0

@@ -5,6 +5,7 @@
   'use strict';
   const silence = 1000;  // ms without a word after which the console counts as gone
   let socket = null, heard = 0, told = {}, picture = null, shown = 0, recent = [];
+  let drawn = 0, gaps = [0, 0];  // ms: when the picture was drawn, the last times between two
 
   function connect() {
     if (document.hidden || (socket && socket.readyState < 2)) return;
@@ -49,6 +50,8 @@
     const pen = canvas.getContext('2d');
     pen.drawImage(picture, 0, 0);
     if (window.fedefm.chosen('trace')) trace(pen, canvas);
+    gaps = [gaps[1], performance.now() - drawn];
+    drawn = performance.now();
     canvas.dataset.shown = ++shown;
     canvas.dataset.stamp = told.stamp;
     canvas.dataset.masked = told.masked;
@@ -84,6 +87,11 @@
       return ['stale', `STALE \u2013 ${age}`];
     }
     if (!told.flowing) return ['not-live', '\u25a0 NOT LIVE \u2013 no frames are coming'];
+    // Masks come, but is this picture of now? The smaller gap: one pause makes no slow source.
+    const still = performance.now() - drawn;
+    if (still > Math.max(1000, 3 * Math.min(...gaps))) {
+      return ['stale', `STALE \u2013 no new picture for ${(still / 1000).toFixed(1)} s`];
+    }
     if (!told.masked) return ['no-mask', '\u25b2 LIVE, WITHOUT MASK'];
     return ['live', `\u25cf LIVE \u2013 mask ${Math.round(told.age_ms)} ms after the image`];
   }
