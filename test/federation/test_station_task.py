@@ -21,7 +21,8 @@ from fedefm_ros.paths import models_dir
 
 
 def test_what_weights_that_are_less_sure_find_is_not_left_out(tmp_path):
-    task = make_task(TaskPlan(data='simulator:simulation', images=1, held_out=6, batch=1, size=256))
+    task = make_task(TaskPlan(data='simulator:simulation', images=1, held_out=6, batch=1,
+                              size=256))
     limits = {}
     for name, sureness in (('as sure', 1.0), ('less sure', 0.3)):
         state = {key: value.clone() for key, value in task.network.state_dict().items()}

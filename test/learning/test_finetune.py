@@ -178,10 +178,12 @@ def test_a_class_that_is_neither_there_nor_found_has_no_score(wires, tmp_path):
     run = Finetuner(plan_for(wires), tmp_path / 'run')
 
     class Nothing(torch.nn.Module):
+
         def forward(self, image):
             return torch.cat([image * 0 + 1, image * 0, image * 0], 1)
 
     class Dark(torch.nn.Module):
+
         def forward(self, image):
             dark = (image < image.mean() - 2 * image.std()).float()
             return torch.cat([1 - dark, image * 0 - 1, dark], 1)

@@ -98,7 +98,7 @@ def test_a_step_is_in_bf16_only_where_the_device_has_it(monkeypatch):
 
 
 def test_a_torch_without_muon_says_so_and_does_all_else():
-    done = subprocess.run([sys.executable, '-c', textwrap.dedent('''
+    done = subprocess.run([sys.executable, '-c', textwrap.dedent("""
         import torch
         del torch.optim.Muon, torch.cpu.get_capabilities
         from fedefm_ros.backbones.registry import create
@@ -112,7 +112,7 @@ def test_a_torch_without_muon_says_so_and_does_all_else():
             optimiser_of(network, 'muon', 1e-3, 0.0)
         except FedefmError as error:
             print(error)
-        ''')], capture_output=True, text=True, timeout=120)
+        """)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == "AdamW ('f32',)"
