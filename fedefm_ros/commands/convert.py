@@ -60,7 +60,7 @@ def convert(
     rate: Annotated[float, typer.Option(
         min=0.0, help="Frames per second; 0: the input's own.")] = 0.0,
     size: Annotated[int | None, typer.Option(help='Side of simulated images in pixels.')] = None,
-    seed: Annotated[int, typer.Option(help='Of the simulator.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Of the simulator.')] = 0,
     start: Annotated[float | None, typer.Option(
         help='Stamp of the first frame in a bag, seconds since 1970; by default now. Bags keep '
         'their stamps.')] = None,
@@ -79,16 +79,18 @@ def convert(
     Convert between recordings, bags and data sets.
 
     A bag gets a station's topics: fluoroscopy/image_raw, camera_info, and where the truth is
-    known ground_truth/mask and ground_truth/instruments. A bag becomes a folder (images/, masks/,
-    frames.csv with the stamps), a video, or an AIOZ data set; a bag from a bag is its images and
-    masks under a station's names. OUTPUT appears when it is whole.
+    known ground_truth/mask and ground_truth/instruments; what a model found stays under
+    segmentation/. A bag becomes a folder (images/, masks/, frames.csv with the stamps), a video,
+    or an AIOZ data set; a bag from a bag is its images and masks under a station's names. OUTPUT
+    appears when it is whole.
     """
     from fedefm_ros.commands.convert_inputs import items
     from fedefm_ros.commands.convert_inputs import open_input
     from fedefm_ros.imaging.bag import BagSource
+    from fedefm_ros.imaging.source import is_simulator
 
     _check(out, storage, domain)
-    if frames is None and source.startswith('simulator'):
+    if frames is None and is_simulator(source):
         frames = _SIMULATED_FRAMES
     with open_input(source, rate=rate or None, size=size, seed=seed,
                     topic=topic or None) as opened:
@@ -103,12 +105,15 @@ def convert(
             made = _open_output(kind, place, out, opened, total, storage=storage,
                                 namespace=namespace, compressed=compressed, domain=domain,
                                 test_share=test_share)
-            done, masks = _copy(items(opened, source, begin, mask or None), made, total, frames)
+            done, masks, found = _copy(items(opened, source, begin, mask or None), made, total,
+                                       frames)
+    if found:
+        output.say(f'{found} of the masks are what a model found, no ground truth')
     losses = list(getattr(opened, 'losses', ()))
     for loss in losses:
         output.say(f'incomplete input: {loss}')
     summary = {'input': source, 'output': str(out), 'kind': kind.value, 'frames': done,
-               'frames_with_mask': masks, 'losses': losses}
+               'frames_with_mask': masks, 'masks_that_were_found': found, 'losses': losses}
     output.table(f'{source} -> {out}', ['what', 'value'], [
         ['kind', kind.value], ['frames', done], ['with a mask', masks]])
     output.write_json(summary, json_file)
@@ -135,7 +140,7 @@ def _open_output(kind, place, out, source, total, *, storage, namespace, compres
                  test_share):
     from fedefm_ros.commands import convert_outputs as outputs
     if kind is Kind.BAG:
-        return outputs.BagOutput(place, out.name, storage, namespace, source.carm, compressed)
+        return outputs.BagOutput(place, out.name, storage, namespace, compressed)
     if kind is Kind.FOLDER:
         return outputs.FolderOutput(place)
     if kind is Kind.VIDEO:
@@ -144,20 +149,22 @@ def _open_output(kind, place, out, source, total, *, storage, namespace, compres
 
 
 def _copy(found, made, total, frames):
-    """Copy the frames; return how many there were, and how many with a mask."""
-    done = masks = 0
+    """Return how many frames there were, with a mask, and with one that a model found."""
+    from fedefm_ros.commands.convert_outputs import FOUND
+    done = masks = predicted = 0
     with output.progress('converting', total) as advance:
         for item in found:
             made.add(item)
             done += 1
             masks += item.mask is not None
+            predicted += item.mask is not None and item.origin == FOUND
             advance(done, '')
             if done == frames:
                 break
     if not done:
         raise FedefmError('the input holds no frame')
     made.close()
-    return done, masks
+    return done, masks, predicted
 
 
 @contextmanager

@@ -20,16 +20,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from fedefm_ros.commands.convert_outputs import Item
+from fedefm_ros.commands.convert_outputs import FOUND, Item, TRUTH
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.bag import BagSource
 from fedefm_ros.imaging.bag_files import is_bag
 from fedefm_ros.imaging.bag_topics import StampedTopic, topic_ending
 from fedefm_ros.imaging.paired_folder import is_paired_folder, PairedFolderSource
 from fedefm_ros.imaging.source import DEFAULT_RATE, FrameSource, open_source
-
-_TRUTH = ('ground_truth/mask', 'ground_truth/instruments')
-_FOUND = ('segmentation/mask', 'segmentation/instruments')
 
 
 def open_input(text: str, *, rate: float | None, size: int | None, seed: int,
@@ -66,30 +63,31 @@ def items(source: FrameSource, text: str, start: int, mask_topic: str | None) ->
     for frame in source:
         stamp = start + round(frame.time * 1e9)
         if frame.truth is None:
-            yield Item(stamp, frame.image)
+            yield Item(stamp, frame.image, carm=source.carm)
         else:
             yield Item(stamp, frame.image, frame.truth.mask,
-                       frame.truth.instruments if known else None)
+                       frame.truth.instruments if known else None, carm=source.carm)
 
 
 def _bag_items(source, path, mask_topic):
     with ExitStack() as stack:
-        masks, instruments = _companions(path, mask_topic, source.topic)
+        masks, instruments, origin = _companions(path, mask_topic, source.topic)
         masks = masks and stack.enter_context(StampedTopic(path, masks))
         instruments = instruments and stack.enter_context(StampedTopic(path, instruments))
         for stamp, frame in source.stamped():
             mask = masks and masks.mask(stamp)
             found = instruments and instruments.instruments(stamp)
             yield Item(stamp, frame.image, mask[0] if mask else None,
-                       found[0] if found else None)
+                       found[0] if found else None, origin, source.carm)
 
 
 def _companions(path, mask_topic, images):
-    """Return the images' topics of masks and instruments, None where there are none."""
+    """Return the images' topics of masks and instruments, None where none is, and the origin."""
     if mask_topic:
-        return mask_topic, None
-    for endings in (_TRUTH, _FOUND):
-        found = [topic_ending(path, ending, near=images) for ending in endings]
+        return mask_topic, None, TRUTH if f'/{TRUTH}/' in f'/{mask_topic}' else FOUND
+    for origin in (TRUTH, FOUND):
+        found = [topic_ending(path, f'{origin}/{what}', near=images)
+                 for what in ('mask', 'instruments')]
         if any(found):
-            return found
-    return None, None
+            return *found, origin
+    return None, None, TRUTH

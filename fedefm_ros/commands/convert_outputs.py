@@ -43,6 +43,10 @@ _BINARY = ('sim',)
 _CODEC = 'mp4v'
 
 
+#: What is known of a frame, and what a station found in it: the topics' namespaces in a bag.
+TRUTH, FOUND = 'ground_truth', 'segmentation'
+
+
 @dataclass(frozen=True)
 class Item:
     """One frame on its way."""
@@ -55,6 +59,9 @@ class Item:
     """(H, W) uint8 labels; None where it is not known."""
     instruments: tuple[Instrument, ...] | None = None
     """None where they are not known."""
+    origin: str = TRUTH
+    """Where mask and instruments are from, ``TRUTH`` or ``FOUND``."""
+    carm: CArm = CArm()
 
 
 class Output(Protocol):
@@ -68,14 +75,12 @@ class Output(Protocol):
 
 
 class BagOutput:
-    """A bag with a station's topics: images, camera, and the truth where it is known."""
+    """A bag with a station's topics: images, camera, and the truth or what a station found."""
 
-    def __init__(self, path: Path, name: str, storage: str, namespace: str, carm: CArm,
-                 compressed: bool):
+    def __init__(self, path: Path, name: str, storage: str, namespace: str, compressed: bool):
         """Begin a bag; ``name`` is what its files are called after."""
         self._writer = BagWriter(path, storage, name=name, flush_seconds=5.0)
         self._station = '/' + namespace.strip('/') if namespace.strip('/') else ''
-        self._carm = carm
         self._compressed = compressed
         self._encoder = Encoder('c_arm')
 
@@ -88,12 +93,12 @@ class BagOutput:
         else:
             self._write('fluoroscopy/image_raw', IMAGE, item, make.image(item.stamp, item.image))
         self._write('fluoroscopy/camera_info', CAMERA_INFO, item,
-                    make.camera_info(item.stamp, self._carm, width, height))
+                    make.camera_info(item.stamp, item.carm, width, height))
         if item.mask is not None:
-            self._write('ground_truth/mask', IMAGE, item, make.image(item.stamp, item.mask))
+            self._write(f'{item.origin}/mask', IMAGE, item, make.image(item.stamp, item.mask))
         if item.instruments is not None:
-            self._write('ground_truth/instruments', INSTRUMENTS, item, make.instruments(
-                item.stamp, item.image.shape, item.instruments, self._carm.patient_spacing_mm))
+            self._write(f'{item.origin}/instruments', INSTRUMENTS, item, make.instruments(
+                item.stamp, item.image.shape, item.instruments, item.carm.patient_spacing_mm))
 
     def close(self) -> None:
         """Complete the bag."""

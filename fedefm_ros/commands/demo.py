@@ -77,6 +77,7 @@ def demo(
     Ctrl-C ends the procedure early; the summary is that of the frames so far.
     """
     from fedefm_ros import station
+    from fedefm_ros.imaging.source import is_simulator
     from fedefm_ros.imaging.source import open_source
     from fedefm_ros.segmentation.engine import SegmentationEngine
 
@@ -87,7 +88,7 @@ def demo(
               first_seed=first_seed, out=out, json_file=json_file)
         return
     os.environ.update(station.dds_environment())
-    source = source if source.startswith('simulator') else _absolute(source)
+    source = source if is_simulator(source) else _absolute(source)
     # Told here and now, not by a node's log in a minute.
     with _alone(), open_source(source) as opened:
         scale = _scale(opened.carm)

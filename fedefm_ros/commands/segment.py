@@ -61,11 +61,13 @@ def segment(
     frame at hand; what was written stays whole.
     """
     from fedefm_ros.commands.segment_results import Results
+    from fedefm_ros.evaluation.contestants import MEMORY
+    from fedefm_ros.imaging.source import is_simulator
     from fedefm_ros.imaging.source import open_source
     from fedefm_ros.segmentation.engine import SegmentationEngine
     from fedefm_ros.segmentation.postprocess import SpeckParameters
 
-    if frames is None and source.startswith('simulator'):
+    if frames is None and is_simulator(source):
         frames = _SIMULATED_FRAMES
     with open_source(source) as opened:
         engine = SegmentationEngine.open(model, runtime, threads, precision,
@@ -75,12 +77,12 @@ def segment(
                    f'{info.threads} threads')
         count = opened.frame_count
         total = count if frames is None else min(frames, count or frames)
-        spacing = opened.carm.patient_spacing_mm
-        times, with_instrument, refused, found = [], 0, 0, ()
+        times, with_instrument, refused, found, last = [], 0, 0, (), 0.0
         started = time.perf_counter()
         with Results(out, opened.rate, overwrite) as results, _stoppable() as stopped, \
                 output.progress('segmenting', total) as advance:
             for frame in opened:
+                spacing = opened.carm.patient_spacing_mm  # of the file being read
                 try:
                     raw = engine.infer(frame.image)
                 except FedefmError as error:
@@ -88,7 +90,9 @@ def segment(
                     refused += 1
                     results.add(frame, None, (), {'spacing_mm': spacing, 'refused': str(error)})
                 else:
-                    found = engine.instruments(raw, spacing, previous=found)
+                    follows = 0.0 < frame.time - last < MEMORY
+                    found = engine.instruments(raw, spacing, previous=found if follows else ())
+                    last = frame.time
                     results.add(frame, raw.mask, found, {'spacing_mm': spacing})
                     times.append(raw.total_ms)
                 with_instrument += bool(found)

@@ -97,8 +97,9 @@ class Results:
         :param facts: more entries for its line in ``instruments.jsonl``.
         """
         height, width = frame.image.shape
-        line = {'frame': self.frames, 'time': frame.time, 'width': width, 'height': height,
-                **facts, 'instruments': [_as_json(entry) for entry in instruments]}
+        line = {'frame': self.frames, 'name': frame.name, 'time': frame.time, 'width': width,
+                'height': height, **facts,
+                'instruments': [_as_json(entry) for entry in instruments]}
         try:
             if mask is not None:
                 _write_png(self.masks / f'{self.frames:06d}.png', mask)

@@ -28,9 +28,9 @@ from fedefm_ros.evaluation.truth import Truth
 from fedefm_ros.imaging.bag import BagSource
 from fedefm_ros.imaging.bag_files import is_bag
 from fedefm_ros.imaging.bag_topics import pixel_spacing_mm
-from fedefm_ros.imaging.folder import ImageSource
 from fedefm_ros.imaging.folder import visible_files
 from fedefm_ros.imaging.source import DEFAULT_RATE
+from fedefm_ros.imaging.source import is_simulator
 from fedefm_ros.imaging.source import open_source
 from fedefm_ros.imaging.stills import kind_of
 from fedefm_ros.segmentation.instrument import Instrument
@@ -68,6 +68,8 @@ class Case:
     """It does not follow the frame before: no temporal measures."""
     classes: tuple[int, ...] = _INSTRUMENTS
     """What the truth can mark."""
+    file: str = ''
+    """Its file's name, where it has one of its own."""
 
     @property
     def has_truth(self) -> bool:
@@ -105,7 +107,7 @@ def open_cases(source: str, against: Path | None = None, simulated: int = 200,
     path = Path(source).expanduser()
     if topic and not is_bag(path):
         raise FedefmError(f'{source} is no bag, so it has no topic {topic}')
-    if source == 'simulator' or source.startswith('simulator:'):
+    if is_simulator(source):
         kind = find(source.partition(':')[2] or 'human')
         return Cases(simulated_cases(kind, simulated), simulated, truth='what was simulated')
     if against is None:
@@ -155,40 +157,45 @@ def labelled_cases(source: Path, labels_path: Path) -> Iterator[Case]:
 
 def _sequence(opened, path: Path, truth: Truth | None) -> Iterator[Case]:
     """Yield all frames of a source; those without truth are needed by what looks back."""
-    names = []
-    if isinstance(opened, ImageSource):
-        names = _image_names(path) if path.is_dir() else [path.name]
-    spacing = opened.carm.patient_spacing_mm
-    stamped = ((None, frame) for frame in opened)
-    if isinstance(opened, BagSource):
-        spacing, stamped = pixel_spacing_mm(path, opened.topic), opened.stamped()
+    is_bag = isinstance(opened, BagSource)
+    stamped = opened.stamped() if is_bag else ((None, frame) for frame in opened)
+    recorded = pixel_spacing_mm(path, opened.topic) if is_bag else None
     for stamp, frame in stamped:
-        name = names[frame.index] if names else ''
-        case = Case(f'{name or f"{opened.name}#{frame.index}"}', frame.image, None, None,
-                    spacing, opened.name, frame.index, frame.time, stamp, alone=False)
+        # Of a folder of DICOM files each has its own.
+        spacing = recorded if is_bag else opened.carm.patient_spacing_mm
+        case = Case(frame.name or f'{opened.name}#{frame.index}', frame.image, None, None,
+                    spacing, opened.name, frame.index, frame.time, stamp, alone=False,
+                    file=frame.name)
         if frame.truth is not None:
             yield replace(case, instruments=frame.truth.instruments, mask=frame.truth.mask)
         else:
-            yield _with_truth(case, truth, name)
+            yield _with_truth(case, truth)
 
 
 def _named(folder: Path, truth: Truth) -> Iterator[Case]:
     """Yield the labelled files of a folder; those in a folder of their own are a sequence."""
-    for index, name in enumerate(truth.names):
-        if not (folder / name).is_file():
-            raise FedefmError(f'{folder / name}: no such file; {truth.description} have it')
+    places, found = {}, []
+    for number, name in enumerate(truth.names):
+        path = folder / name
+        if not path.is_file():
+            raise FedefmError(f'{path}: no such file; {truth.description} have it')
+        if path.parent not in places:
+            places[path.parent] = _image_places(path.parent)
+        # Among all images of the folder: what was made of them counts the unlabelled, too.
+        index = places[path.parent].get(path.name, number)
+        found.append((Path(name).parent.as_posix(), index, name))
+    for parent, index, name in sorted(found):
         with open_source(str(folder / name)) as frames:
             frame = next(iter(frames))
-            parent = Path(name).parent.as_posix()
             together = parent != '.'
             yield _with_truth(
                 Case(name, frame.image, None, None, frames.carm.patient_spacing_mm,
                      parent if together else folder.name, index, index / DEFAULT_RATE,
-                     alone=not together), truth, name)
+                     alone=not together, file=name), truth)
 
 
-def _with_truth(case: Case, truth: Truth | None, name: str) -> Case:
-    known = truth.of(name, case.index, case.stamp, case.image.shape) if truth else None
+def _with_truth(case: Case, truth: Truth | None) -> Case:
+    known = truth.of(case.file, case.index, case.stamp, case.image.shape) if truth else None
     if known is None:
         return case
     instruments, mask = known
@@ -198,14 +205,14 @@ def _with_truth(case: Case, truth: Truth | None, name: str) -> Case:
     return replace(case, instruments=instruments, mask=mask)
 
 
-def _image_names(folder):
-    """Return the names of the images that an ``ImageSource`` yields, in its order."""
-    names = []
+def _image_places(folder):
+    """Return name -> place of the images that an ``ImageSource`` yields, in its order."""
+    places = {}
     for path in visible_files(folder):
         with open(path, 'rb') as file:
             if kind_of(file.read(8)):
-                names.append(path.name)
-    return names
+                places[path.name] = len(places)
+    return places
 
 
 def _data_set(root: Path, part: str) -> Cases | None:
@@ -228,7 +235,7 @@ def _data_set(root: Path, part: str) -> Cases | None:
     def cases():
         for index, (entry, (image, mask)) in enumerate(zip(frames.entries, frames)):
             yield Case(entry.name, image, None, mask, sequence=entry.group, index=index,
-                       classes=frames.classes)
+                       classes=frames.classes, file=entry.image.name)
     marked = '' if len(frames.classes) > 1 else \
         f', which mark the {labels.NAMES[frames.classes[0]]} only'
     return Cases(cases(), len(frames), truth=f'masks of the data set ({layout}{marked})')

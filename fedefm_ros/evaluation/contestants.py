@@ -16,14 +16,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-import json
 from pathlib import Path
 import time
 from typing import Protocol
 
-from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.evaluation.cases import Case
 from fedefm_ros.evaluation.truth import MaskFolderTruth
@@ -37,7 +34,7 @@ from fedefm_ros.segmentation.postprocess import SpeckParameters
 import numpy as np
 
 #: Seconds after which the instruments of the frame before say nothing (as in the node).
-_MEMORY = 0.5
+MEMORY = 0.5
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class EngineContestant:
             return None
         last, self._last = self._last, case
         follows = last is not None and not case.alone and last.sequence == case.sequence \
-            and 0.0 < case.time - last.time < _MEMORY
+            and 0.0 < case.time - last.time < MEMORY
         self._previous = self._engine.instruments(
             raw, case.spacing_mm, previous=self._previous if follows else ())
         return Answer(raw.mask, self._previous, time.perf_counter() - start)
@@ -143,6 +140,10 @@ class BagContestant:
         if found is None:
             return None
         mask, recorded = found
+        if mask.shape != case.image.shape:
+            raise FedefmError(
+                f'{self._masks.topic} at {case.stamp}: the mask is {mask.shape[1]} x '
+                f'{mask.shape[0]}, its image {case.image.shape[1]} x {case.image.shape[0]}')
         arrived = self._arrived.get(case.stamp)
         return Answer(np.array(mask), instruments[0] if instruments else derived(mask, case),
                       latency_ms=None if arrived is None else (recorded - arrived) / 1e6)
@@ -163,27 +164,19 @@ class FolderContestant:
         """Find the masks."""
         self.name = folder.name
         self.facts = {'masks': str(folder)}
-        self._masks = MaskFolderTruth(folder / 'masks' if (folder / 'masks').is_dir() else folder)
-        path = folder / 'instruments.jsonl'
-        self._lines = _instrument_lines(path) if path.is_file() else None
-        self._ahead: tuple[int, tuple[Instrument, ...]] = (-1, ())
+        self._masks = MaskFolderTruth(folder)
 
     def answer(self, case: Case) -> Answer | None:
         """Return what the folder has for a frame."""
-        known = self._masks.of(case.name, case.index, None, case.image.shape)
+        known = self._masks.of(case.file, case.index, None, case.image.shape)
         if known is None:
             return None
-        return Answer(known[1], self._found(case, known[1]))
+        lines = self._masks.lines
+        found = lines.instruments(case.file, case.index) if lines else None
+        return Answer(known[1], derived(known[1], case) if found is None else found)
 
     def close(self) -> None:
         """Do nothing."""
-
-    def _found(self, case, mask):
-        if self._lines is None:
-            return derived(mask, case)
-        while self._ahead[0] < case.index:
-            self._ahead = next(self._lines, (1 << 60, ()))
-        return self._ahead[1] if self._ahead[0] == case.index else derived(mask, case)
 
 
 def follows_on(last: Case, case: Case) -> bool:
@@ -196,19 +189,3 @@ def derived(mask: np.ndarray, case: Case) -> tuple[Instrument, ...]:
     from fedefm_ros.segmentation.geometry import analyse
     sure = np.where(mask > 0, np.uint8(255), np.uint8(0))
     return analyse(mask, sure, spacing_mm=case.spacing_mm).instruments
-
-
-def _instrument_lines(path: Path) -> Iterator[tuple[int, tuple[Instrument, ...]]]:
-    """Yield frame number and instruments of each line that `./run segment` wrote."""
-    with path.open(encoding='utf-8') as lines:
-        for number, line in enumerate(lines):
-            try:
-                entry = json.loads(line)
-                yield int(entry['frame']), tuple(
-                    Instrument(labels.NAMES.index(found['kind']),
-                               np.asarray(found['centerline'], float).reshape(-1, 2),
-                               float(found['confidence']), bool(found['tip_visible']))
-                    for found in entry['instruments'])
-            except (ValueError, KeyError, TypeError) as error:
-                raise FedefmError(f'{path}: line {number + 1} is no line of `segment` '
-                                  f'({error!r})') from error

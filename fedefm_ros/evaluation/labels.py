@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 import json
 from pathlib import Path
@@ -44,6 +45,20 @@ class Label:
     """None where only the mask was drawn."""
     draw: Callable[[tuple[int, int]], np.ndarray] | None = None
     """From the image's shape (H, W) to its mask, uint8 labels; None where no area is known."""
+    untold: frozenset[int] = frozenset()
+    """Which of the instruments the file does not say of whether their tip is visible."""
+
+    def instruments_in(self, shape: tuple[int, int]) -> tuple[Instrument, ...] | None:
+        """
+        Return the instruments in an image of a shape (H, W).
+
+        An untold tip at the border of the image is not visible, as in the other layouts.
+        """
+        if self.instruments is None or not self.untold:
+            return self.instruments
+        return tuple(
+            replace(one, tip_visible=bool(_depth(one.tip, shape[::-1]) > _BORDER))
+            if number in self.untold else one for number, one in enumerate(self.instruments))
 
 
 def read_labels(path: Path) -> dict[str, Label]:
@@ -54,19 +69,14 @@ def read_labels(path: Path) -> dict[str, Label]:
     and CVAT's files lines run in either direction: the end nearer to the border of the image is
     taken as the entry. Raises FedefmError that names the file and what is wrong.
     """
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except OSError as error:
-        raise FedefmError(f'{path} cannot be read: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise FedefmError(f'{path} is no text: {error}') from error
+    text = _text(path)
     start = text.lstrip()[:1]
     if start == '<':
         from fedefm_ros.evaluation.labels_cvat import parse_cvat
         return parse_cvat(path, text)
     if start == '[':
         return _parse_guide3d(path, text)
-    return {name: Label(instruments) for name, instruments in read_centerlines(path).items()}
+    return _parse_centerlines(path, text)
 
 
 def turned(kind: int, points: np.ndarray, size: tuple[int, int]) -> Instrument:
@@ -76,11 +86,15 @@ def turned(kind: int, points: np.ndarray, size: tuple[int, int]) -> Instrument:
     :param points: (N, 2) pixels.
     :param size: width and height of the image.
     """
-    ends = points[[0, -1]]
-    depth = np.minimum(ends, np.asarray(size, float) - 1 - ends).min(axis=1)
+    depth = _depth(points[[0, -1]], size)
     if depth[1] < depth[0]:
         points = points[::-1]
     return Instrument(kind, points, tip_visible=bool(depth.max() > _BORDER))
+
+
+def _depth(points, size):
+    """Return how far inside an image of a size (width, height) points lie, in pixels."""
+    return np.minimum(points, np.asarray(size, float) - 1 - points).min(axis=-1)
 
 
 def read_centerlines(path: Path) -> dict[str, tuple[Instrument, ...]]:
@@ -89,28 +103,53 @@ def read_centerlines(path: Path) -> dict[str, tuple[Instrument, ...]]:
 
     The file holds ``{"frames": {NAME: {"catheter": [[x, y], ...], "guidewire": [...]}}}`` with
     points in pixels, entry first and tip last (no points: none of that kind); NAME is a file
-    name, or a frame's number in a sequence.
+    name, or a frame's number in a sequence. It can hold ``{"tip_visible": {NAME: {"catheter":
+    true}}}``, and further instruments as ``{"others": {NAME: [{"kind": "catheter", "points":
+    [[x, y], ...], "tip_visible": true}]}}``.
 
     Raises FedefmError that names the file and what is wrong.
     """
+    return {name: label.instruments
+            for name, label in _parse_centerlines(path, _text(path)).items()}
+
+
+def _text(path):
     try:
-        frames = json.loads(path.read_text(encoding='utf-8'))['frames']
-        return {name: tuple(_instrument(kind, points)
-                            for kind, points in entry.items() if points)
-                for name, entry in frames.items()}
+        return path.read_text(encoding='utf-8-sig')
     except OSError as error:
         raise FedefmError(f'{path} cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise FedefmError(f'{path} is no text: {error}') from error
+
+
+def _parse_centerlines(path, text):
+    try:
+        tree = json.loads(text)
+        frames, others, tips = (tree['frames'], *(tree.get(key, {})
+                                                  for key in ('others', 'tip_visible')))
+        found = {}
+        for name in {**frames, **others}:
+            told = tips.get(name, {})
+            curves = [(kind, points, told.get(kind))
+                      for kind, points in frames.get(name, {}).items() if points]
+            curves += [(one['kind'], one['points'], one.get('tip_visible'))
+                       for one in others.get(name, ())]
+            found[name] = Label(
+                tuple(_instrument(*curve) for curve in curves),
+                untold=frozenset(number for number, (_, _, visible) in enumerate(curves)
+                                 if visible is None))
+        return found
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FedefmError(f'{path} is not a centreline file ({error!r}); expected '
                           '{"frames": {NAME: {"catheter": [[x, y], ...]}}}') from error
 
 
-def _instrument(kind, points):
+def _instrument(kind, points, tip_visible):
     points = np.asarray(points, float)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2 \
             or not np.isfinite(points).all():
         raise ValueError(f'a centreline of shape {points.shape}, not (2 or more, 2)')
-    return Instrument(labels.NAMES.index(kind), points)
+    return Instrument(labels.NAMES.index(kind), points, tip_visible=tip_visible is not False)
 
 
 def _parse_guide3d(path, text):

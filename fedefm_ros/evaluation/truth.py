@@ -14,10 +14,12 @@
 
 """Where ground truth comes from: a label file, a folder of masks, topics of a bag."""
 
+import json
 from pathlib import Path
 import re
 from typing import Protocol
 
+from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.evaluation.labels import read_labels
 from fedefm_ros.imaging.bag_files import is_bag
@@ -85,7 +87,7 @@ class FileTruth:
             label = self._by_number.get(index)
         if label is None:
             return None
-        return label.instruments, label.draw(shape) if label.draw else None
+        return label.instruments_in(shape), label.draw(shape) if label.draw else None
 
     def close(self) -> None:
         """Do nothing."""
@@ -96,25 +98,32 @@ class MaskFolderTruth:
     A folder of masks: pictures or arrays of 0, 1 and 2.
 
     A mask belongs to the image of the same name without suffix, else to the frame whose number
-    its name is (``masks/000007.png`` of ``./run segment``).
+    its name is. `./run segment` numbers its masks, whatever the images are called: of its folders
+    the number counts alone, and ``instruments.jsonl`` tells which image has which.
     """
 
     def __init__(self, folder: Path):
-        """Find the masks."""
-        self.description = f'masks of {folder.name}'
+        """Find the masks, in the folder or in masks/ in it."""
+        masks = folder / 'masks' if (folder / 'masks').is_dir() else folder
+        self.description = f'masks of {masks.name}'
         self.names = ()
-        self._files = {path.stem: path for path in visible_files(folder)
+        lines = (masks.parent if masks.name == 'masks' else folder) / 'instruments.jsonl'
+        self.lines = SegmentLines(lines) if lines.is_file() else None
+        self._files = {path.stem: path for path in visible_files(masks)
                        if path.suffix.lower() in _MASK_SUFFIXES}
         if not self._files:
-            raise FedefmError(f'{folder}: holds no masks ({", ".join(_MASK_SUFFIXES)})')
+            raise FedefmError(f'{masks}: holds no masks ({", ".join(_MASK_SUFFIXES)})')
         self._numbers = {int(stem): path for stem, path in self._files.items()
                          if re.fullmatch(r'\d+', stem)}
 
     def of(self, name: str, index: int, stamp: int | None,
            shape: tuple[int, int]) -> Known | None:
         """Return the mask of a frame; the instruments are not known."""
-        path = self._files.get(Path(name).stem) if name else None
-        path = path or self._numbers.get(index)
+        if self.lines:
+            path = self._numbers.get(self.lines.number(name, index))
+        else:
+            path = self._files.get(Path(name).stem) if name else None
+            path = path or self._numbers.get(index)
         if path is None:
             return None
         read = reading.label_array if path.suffix == '.npy' else reading.label_picture
@@ -122,6 +131,54 @@ class MaskFolderTruth:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class SegmentLines:
+    """The ``instruments.jsonl`` that `./run segment` wrote; a line is read when it is needed."""
+
+    def __init__(self, path: Path):
+        """Find the frames' lines."""
+        self._path = path
+        self._lines: dict[int, tuple[int, int]] = {}  # frame -> line, where it starts
+        self._numbers: dict[str, int] = {}
+        with path.open('rb') as file:
+            start = 0
+            for line, text in enumerate(file):
+                number, name = self._read(line, text, lambda entry: (
+                    int(entry['frame']), str(entry.get('name', ''))))
+                self._lines[number] = line, start
+                start += len(text)
+                if name:
+                    self._numbers[name] = number
+                    self._numbers.setdefault(Path(name).stem, number)
+
+    def number(self, name: str, index: int) -> int | None:
+        """Return a frame's number: by its file's name where the lines have names, else index."""
+        if not name or not self._numbers:
+            return index
+        name = Path(name).name
+        return self._numbers.get(name, self._numbers.get(Path(name).stem))
+
+    def instruments(self, name: str, index: int) -> tuple[Instrument, ...] | None:
+        """Return what was found in a frame, None where it has no line."""
+        number = self.number(name, index)
+        if number not in self._lines:
+            return None
+        line, start = self._lines[number]
+        with self._path.open('rb') as file:
+            file.seek(start)
+            return self._read(line, file.readline(), lambda entry: tuple(
+                Instrument(labels.NAMES.index(found['kind']),
+                           np.asarray(found['centerline'], float).reshape(-1, 2),
+                           float(found['confidence']), bool(found['tip_visible']))
+                for found in entry['instruments']))
+
+    def _read(self, line, text, use):
+        try:
+            return use(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FedefmError(f'{self._path}: line {line + 1} is no line of `segment` '
+                              f'({error!r})') from error
 
 
 class BagTruth:
@@ -176,7 +233,7 @@ def open_truth(path: Path, near: str = '') -> Truth:
     if not is_bag(path):
         if path.is_file():
             return FileTruth(path)
-        return MaskFolderTruth(path / 'masks' if (path / 'masks').is_dir() else path)
+        return MaskFolderTruth(path)
     found = bag_truth(path, near)
     if found is None:
         raise FedefmError(f'{path}: this bag has neither ground_truth/mask nor '

@@ -42,6 +42,8 @@ for _name in ('pydicom', 'openjpeg'):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 warnings.filterwarnings('ignore', module='pydicom')
 
+_log = logging.getLogger(__name__)
+
 _GREY_TOLERANCE = 12
 """How far the channels of a colour DICOM may lie apart and still count as grey (JPEG)."""
 
@@ -105,7 +107,7 @@ def _folder_headers(folder: Path) -> list[DicomHeader]:
 
 def _images(header: DicomHeader) -> Iterator[np.ndarray]:
     """Yield a file's frames as grey levels; errors name the file and the frame."""
-    table = None
+    table, bits = None, 0
     frames = iter_pixels(header.path, correct_unused_bits=False)
     streams = _lossless_streams(header)
     for number in range(header.frame_count):
@@ -121,8 +123,12 @@ def _images(header: DicomHeader) -> Iterator[np.ndarray]:
             stored = _stored_values(header, frame)
             if stream is not None:
                 check_coded_bits(stream, stored)
-            if table is None:
-                table = display_table(header.dataset, int(stored.max()))
+            brightest = int(stored.max()).bit_length()
+            if table is None or brightest > bits:
+                last, table = table, display_table(header.dataset, 2**brightest - 1)
+                if last is not None and not np.array_equal(last, table):
+                    _note_brighter(header, number, bits, brightest)
+                bits = brightest
         except FedefmError:
             raise
         except Exception as error:  # codecs raise nearly anything on damaged data
@@ -130,6 +136,13 @@ def _images(header: DicomHeader) -> Iterator[np.ndarray]:
             raise FedefmError(f'{header.path}: frame {number} of {header.frame_count} cannot be '
                               f'decoded: {reason}') from None
         yield table[stored]
+
+
+def _note_brighter(header: DicomHeader, number: int, before: int, now: int) -> None:
+    # A jump of the brightness, which networks even out, is better than wires clipped to white.
+    _log.warning('%s: frame %d of %d uses %d bits, those before %d, and the file has no window; '
+                 'from here on the picture is darker', header.path, number, header.frame_count,
+                 now, before)
 
 
 def _lossless_streams(header: DicomHeader) -> Iterator[bytes | None]:

@@ -65,12 +65,12 @@ def display_table(dataset: Dataset, largest: int | None = None) -> np.ndarray:
 
     Applied in DICOM's order: modality LUT (sequence or rescale), VOI LUT (sequence, else the first
     window, else the whole stored range), then polarity. The whole stored range of unsigned data
-    ends at the power of two that covers the first frame: many C-arms write 10 or 12 bits and say
+    ends at the power of two that covers the frames so far: many C-arms write 10 or 12 bits and say
     16. Polarity: where the file says how values relate to X-ray intensity, more X-ray is lighter;
     else MONOCHROME1 and an INVERSE presentation LUT are inverted.
 
     :param dataset: needs BitsStored (1 to 16) and PixelRepresentation.
-    :param largest: the largest stored value of the first frame, if unsigned.
+    :param largest: the largest stored value of the frames so far, if unsigned.
     :return: (2 ** BitsStored,) uint8 where BitsStored <= 8, else uint16 in the range 0 to 65535;
         signed values stand at their two's complement.
     """

@@ -94,7 +94,7 @@ class ImageSource(ClosingSource):
                 raise FedefmError(f'{path}: {image.dtype} pixels, but {self._paths[0].name} has '
                                   f'{dtype}; a sequence has one depth')
             dtype = image.dtype
-            yield Frame(image, index, index / self.rate)
+            yield Frame(image, index, index / self.rate, name=path.name)
 
     @staticmethod
     def _size_of(path: Path) -> tuple[int, int]:

@@ -41,3 +41,5 @@ class Frame:
     time: float
     """Seconds since the first frame, by the sequence's own clock."""
     truth: GroundTruth | None = None
+    name: str = ''
+    """Its file's, where it has one of its own."""

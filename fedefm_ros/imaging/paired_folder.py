@@ -19,15 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.carm import CArm
 from fedefm_ros.imaging.folder import visible_files
 from fedefm_ros.imaging.frame import Frame, GroundTruth
 from fedefm_ros.imaging.source import ClosingSource, DEFAULT_RATE
-from fedefm_ros.imaging.stills import decode_still, kind_of
-
-import numpy as np
+from fedefm_ros.imaging.stills import decode_still
+from fedefm_ros.learning.datasets.reading import plain_mask
 
 _MASKS = ('masks', 'labels')
 
@@ -42,8 +40,8 @@ class PairedFolderSource(ClosingSource):
     Images with a mask each; the truth has masks only, its instruments are not known.
 
     ``images/NAME.*`` goes with ``masks/NAME.npy``, ``masks/NAME_mask.png`` or ``masks/NAME.png``.
-    Values up to 2 are labels; a mask with larger ones has two classes and is 1 where it is above
-    half of the range.
+    Values (of a palette picture its indices) up to 2 are labels; of 0 and one larger value that is
+    the catheter, and anything else is refused.
     """
 
     def __init__(self, path: Path | str, rate: float = DEFAULT_RATE):
@@ -73,11 +71,8 @@ class PairedFolderSource(ClosingSource):
         """Yield the images with their masks; sizes may differ from frame to frame."""
         for index, (path, mask_path) in enumerate(self._pairs):
             image = decode_still(_bytes(path), str(path))
-            mask = _mask(mask_path)
-            if mask.shape != image.shape:
-                raise FedefmError(f'{mask_path}: {mask.shape[1]} x {mask.shape[0]} pixels, its '
-                                  f'image has {image.shape[1]} x {image.shape[0]}')
-            yield Frame(image, index, index / self.rate, GroundTruth(mask, ()))
+            mask = plain_mask(mask_path, image.shape)
+            yield Frame(image, index, index / self.rate, GroundTruth(mask, ()), path.name)
 
 
 def _masks_of(path: Path) -> Path | None:
@@ -89,25 +84,3 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FedefmError(f'{path}: cannot be read: {error.strerror or error}') from None
-
-
-def _mask(path: Path) -> np.ndarray:
-    """Return a mask as labels, (H, W) uint8."""
-    if path.suffix == '.npy':
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise FedefmError(f'{path}: cannot be read as an array: {error}') from None
-    elif kind_of(_bytes(path)[:8]):
-        values = decode_still(_bytes(path), str(path))
-    else:
-        raise FedefmError(f'{path}: is neither a .npy file nor an image')
-    if values.ndim != 2 or values.dtype.kind not in 'uib':
-        raise FedefmError(f'{path}: a mask has two dimensions of whole numbers, this one '
-                          f'{values.ndim} of {values.dtype}')
-    if values.size and values.min() < 0:
-        raise FedefmError(f'{path}: a mask has no negative values')
-    if values.max(initial=0) > len(labels.NAMES) - 1:
-        full = np.iinfo(values.dtype).max if values.dtype == np.uint16 else 255
-        return np.where(values > full // 2, labels.CATHETER, labels.BACKGROUND).astype(np.uint8)
-    return values.astype(np.uint8)

@@ -101,7 +101,7 @@ def open_source(text: str, *, rate: float | None = None, loop: bool = False,
     if rate is not None and usable_rate(rate) is None:
         raise FedefmError(f'rate {rate} is out of range: 0.01 to 1000 frames per second')
     text = text.strip()
-    if text == 'simulator' or text.startswith('simulator:'):
+    if is_simulator(text):
         from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
         return FluoroscopySimulator(kind=text.partition(':')[2] or 'human', size=size or 512,
                                     rate=rate or DEFAULT_RATE, seed=seed)
@@ -113,6 +113,11 @@ def open_source(text: str, *, rate: float | None = None, loop: bool = False,
         return source
     from fedefm_ros.imaging.playback import PlaybackSource
     return PlaybackSource(source, rate=rate, loop=loop)
+
+
+def is_simulator(text: str) -> bool:
+    """Return whether an INPUT is the simulator, and no file whose name begins alike."""
+    return text.strip().partition(':')[0] == 'simulator'
 
 
 def is_device(text: str) -> bool:

@@ -37,6 +37,8 @@ MAX_PIXELS = 64 * 2**20
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 _TIFF = (b'II*\0', b'MM\0*')
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_NEXT_PAGE = 0  # no tag has this number
 _TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I'}
 # Start-of-frame markers: all of C0 to CF but DHT (C4), JPG (C8) and DAC (CC); JPEG-LS has F7.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -88,7 +90,7 @@ def still_size(data: Buffer, what: str) -> tuple[int, int]:
 
     :param data: the whole file; only the parts that matter are touched.
     :param what: how errors name it, e.g. the path.
-    :raises FedefmError: not such a file, a damaged header, no or too many pixels.
+    :raises FedefmError: not such a file, a damaged header, no or too many pixels, several pages.
     """
     head = bytes(data[:8])
     kind = kind_of(head)
@@ -97,6 +99,9 @@ def still_size(data: Buffer, what: str) -> tuple[int, int]:
         raise FedefmError(f'{what}: not a PNG, JPEG, TIFF or BMP image ({found})')
     width, height = _checked(_SIZES[kind], data, what)
     check_size(width, height, what)
+    if kind == 'tiff' and _checked(_tiff_tags, data, what)[_NEXT_PAGE][0]:
+        raise FedefmError(f'{what}: this TIFF has several pages, of which the first alone would '
+                          'be read; split it into one file a page')
     return width, height
 
 
@@ -106,7 +111,8 @@ def decode_still(data: Buffer, what: str) -> np.ndarray:
 
     :param data: the whole file.
     :param what: how errors name it, e.g. the path.
-    :return: (H, W) uint8, or uint16 where the file has 16 bits a channel (values as stored).
+    :return: (H, W) uint8, or uint16 where the file has 16 bits a channel (values as stored,
+        or turned where a TIFF says that 0 is white).
     :raises FedefmError: not such a file, truncated, corrupt, too large, or of another depth.
     """
     width, height = still_size(data, what)
@@ -120,6 +126,10 @@ def decode_still(data: Buffer, what: str) -> np.ndarray:
         raise FedefmError(f'{what}: damaged {kind.upper()} image: it cannot be decoded')
     if image.dtype not in (np.uint8, np.uint16):
         raise FedefmError(f'{what}: {image.dtype} samples; expected 8 or 16 bit unsigned')
+    # OpenCV turns 8 bits where 0 is white, and leaves 16 as they are stored.
+    if kind == 'tiff' and image.dtype == np.uint16 \
+            and _tiff_tags(data).get(_PHOTOMETRIC) == (_WHITE_IS_ZERO,):
+        image = ~image
     return to_grey(image)
 
 
@@ -176,16 +186,20 @@ def _jpeg_whole(data: Buffer) -> None:
 
 
 def _tiff_tags(data: Buffer) -> dict[int, tuple[int, ...]]:
-    """Return size, and where strips or tiles start and how long they are, of the first page."""
+    """
+    Return size, photometric interpretation, where strips or tiles start and how long they are.
+
+    They are those of the first page; ``_NEXT_PAGE`` tells where the second is, 0: there is none.
+    """
     order = '<' if data[:2] == b'II' else '>'
     offset, = struct.unpack_from(order + 'I', data, 4)
     count, = struct.unpack_from(order + 'H', data, offset)
-    struct.unpack_from(order + 'I', data, offset + 2 + 12 * count)  # the link that ends it
-    tags: dict[int, tuple[int, ...]] = {}
+    tags: dict[int, tuple[int, ...]] = {
+        _NEXT_PAGE: struct.unpack_from(order + 'I', data, offset + 2 + 12 * count)}
     for entry in range(offset + 2, offset + 2 + 12 * count, 12):
         tag, form, number = struct.unpack_from(order + 'HHI', data, entry)
         code = _TIFF_TYPES.get(form)
-        if code is None or tag not in (256, 257, 273, 279, 324, 325):
+        if code is None or tag not in (256, 257, _PHOTOMETRIC, 273, 279, 324, 325):
             continue
         layout = f'{order}{min(number, len(data))}{code}'
         where = entry + 8

@@ -34,6 +34,7 @@ from fedefm_ros.nodes.lifecycle import run
 from fedefm_ros.nodes.lifecycle import StationNode
 from fedefm_ros.nodes.parameters import FLUOROSCOPY
 from fedefm_ros.nodes.read_ahead import ReadAhead
+from fedefm_ros.segmentation.grey import eight_bits
 from fedefm_ros.segmentation.recent import Recent
 from fedefm_ros.station import transport_problem
 
@@ -315,7 +316,7 @@ class FluoroscopyNode(StationNode):
 def _as_encoding(image: np.ndarray, encoding: str) -> np.ndarray:
     """Return a grey image at the depth of an encoding; passthrough keeps it."""
     if encoding == 'mono8' and image.dtype == np.uint16:
-        return (image >> 8).astype(np.uint8)
+        return eight_bits(image)
     if encoding == 'mono16' and image.dtype == np.uint8:
         return image.astype(np.uint16) * 257
     return image

@@ -16,6 +16,8 @@
 
 import cv2
 
+from fedefm_ros.segmentation.grey import eight_bits
+
 import numpy as np
 
 # The search runs on a frame of about this size: blades are large.
@@ -36,7 +38,7 @@ def find_field(image: np.ndarray) -> np.ndarray | None:
 
     Blades with soft or noisy shadows are not found; then the image's edge alone counts.
 
-    :param image: (H, W) uint8, or uint16 with full range 0 to 65535.
+    :param image: (H, W) uint8, or uint16 of which a camera may leave the upper bits empty.
     :returns: (H, W) bool, True inside the field, or None where the whole frame is field.
     """
     height, width = image.shape
@@ -45,8 +47,7 @@ def find_field(image: np.ndarray) -> np.ndarray | None:
     small = np.ascontiguousarray(image[factor // 2::factor, factor // 2::factor])
     if small.size == 0:
         return None
-    if small.dtype == np.uint16:
-        small = (small >> 8).astype(np.uint8)
+    small = eight_bits(small)
     kernel = np.ones((3, 3), np.uint8)
     span = cv2.dilate(small, kernel) - cv2.erode(small, kernel)
     flat = (span <= _FLAT).view(np.uint8)

@@ -54,6 +54,18 @@ def to_network(image: np.ndarray, low: float, high: float,
     return np.clip(scaled, normalisation.clip_low, normalisation.clip_high)
 
 
+def eight_bits(image: np.ndarray) -> np.ndarray:
+    """
+    Return an image's upper eight bits, of those that its camera fills: 8, 10, 12, 14 or 16.
+
+    :param image: (H, W) uint8, which comes back as it is, or uint16.
+    """
+    if image.dtype == np.uint8:
+        return image
+    used = int(image.max(initial=0)).bit_length()
+    return (image >> max(0, used + used % 2 - 8)).astype(np.uint8)
+
+
 def _percentile(values: np.ndarray, percent: float) -> float:
     """Return a percentile of sorted values, linear between them as np.percentile."""
     position = percent / 100.0 * (len(values) - 1)

@@ -20,6 +20,7 @@ import cv2
 
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.grey import eight_bits
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
@@ -36,7 +37,7 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, instruments: tuple[Instrum
     Parameters
     ----------
     image
-        (H, W) uint8, or uint16 with full range 0 to 65535.
+        (H, W) uint8, or uint16 of which a camera may leave the upper bits empty.
     mask
         (H, W) uint8 of ``labels`` values.
     instruments
@@ -55,8 +56,7 @@ def draw_overlay(image: np.ndarray, mask: np.ndarray, instruments: tuple[Instrum
     if image.ndim != 2 or mask.shape != image.shape:
         raise FedefmError(f'found an image of shape {image.shape} and a mask of {mask.shape}; '
                           'the overlay needs a grey image and a mask of the same size')
-    grey = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-    picture = _coloured(grey, mask, opacity)
+    picture = _coloured(eight_bits(image), mask, opacity)
     size = max(1.0, max(image.shape) / 512.0)
     thin = max(1, int(round(size)))
     for rank, instrument in enumerate(instruments):

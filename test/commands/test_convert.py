@@ -19,11 +19,19 @@ import cv2
 
 from fedefm_ros.commands.convert import convert, Kind
 from fedefm_ros.commands.convert_inputs import items, open_input
+from fedefm_ros.commands.convert_outputs import BagOutput, FOUND, Item
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.evaluation.cases import open_cases
+from fedefm_ros.evaluation.truth import bag_truth
 from fedefm_ros.imaging.bag import BagSource
+from fedefm_ros.imaging.bag_topics import StampedTopic
 from fedefm_ros.imaging.source import open_source
 
 import numpy as np
+
+from PIL import Image
+
+from pydicom import dcmread
 
 import pytest
 
@@ -186,11 +194,12 @@ def test_a_data_set_without_masks_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(('mask', 'problem'), [
-    (np.zeros((20, 31), np.uint8), '31 x 20 pixels, its image has 30 x 20'),
-    (np.zeros((20, 30, 3), np.uint8), 'has two dimensions'),
-    (np.full((20, 30), 0.5), 'has two dimensions of whole numbers'),
-    (np.full((20, 30), -1), 'no negative'),
-    (np.array([[{}]]), 'cannot be read as an array'),
+    (np.zeros((20, 31), np.uint8), '31 x 20 pixels, its image 30 x 20'),
+    (np.zeros((20, 30, 3), np.uint8), r'a mask is \(height, width\)'),
+    (np.full((20, 30), 0.5), 'has the values 0.5, which mean nothing'),
+    (np.full((20, 30), -1), 'has the values -1'),
+    (np.array([[{}]]), 'no NumPy array'),
+    (np.repeat([[0], [127], [255]], 30, 1).repeat((6, 7, 7), 0), 'has the values 127, 255'),
 ])
 def test_masks_that_are_none_are_refused(tmp_path, mask, problem):
     for name in ('images', 'masks'):
@@ -199,6 +208,70 @@ def test_masks_that_are_none_are_refused(tmp_path, mask, problem):
     np.save(tmp_path / 'in' / 'masks' / 'a.npy', mask)
     with pytest.raises(FedefmError, match=problem):
         convert(str(tmp_path / 'in'), tmp_path / 'out')
+
+
+@pytest.mark.parametrize(('dtype', 'value'), [
+    (np.uint8, 1), (np.uint8, 255), (np.uint16, 1), (np.uint16, 255), (np.uint16, 65535)])
+def test_masks_of_two_values_mark_the_catheter(tmp_path, dtype, value):
+    expected = np.zeros((20, 30), np.uint8)
+    expected[5:9] = 1
+    for name, array in (('images', expected), ('masks', expected.astype(dtype) * dtype(value))):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / 'a.png'), array)
+    assert np.array_equal(read(tmp_path)[0].mask, expected)
+
+
+def test_a_palette_s_indices_are_labels(tmp_path):
+    expected = np.zeros((20, 30), np.uint8)
+    expected[5:9], expected[12:15] = 1, 2
+    for name in ('images', 'masks'):
+        (tmp_path / name).mkdir()
+        picture = Image.fromarray(expected, 'P')
+        picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        picture.save(tmp_path / name / 'a.png')
+    assert np.array_equal(read(tmp_path)[0].mask, expected)
+
+
+def test_what_a_station_found_is_never_written_as_truth(simulated, tmp_path, capsys):
+    made = BagOutput(tmp_path / 'bag', 'bag', 'mcap', 'or1', compressed=False)
+    for number, frame in enumerate(simulated):
+        made.add(Item(START * 10**9 + number, frame.image, frame.truth.mask,
+                      frame.truth.instruments, FOUND))
+    made.close()
+    for options in ({}, {'mask': '/or1/segmentation/mask'}):
+        out = tmp_path / f'copy {len(options)}'
+        convert(str(tmp_path / 'bag'), out, to=Kind.BAG, **options)
+        assert bag_truth(out) is None
+        masks = StampedTopic(out, '/station/segmentation/mask')
+        assert np.array_equal(masks.mask(START * 10**9)[0], simulated[0].truth.mask)
+    capsys.readouterr()
+    convert(str(tmp_path / 'bag'), tmp_path / 'set', to=Kind.AIOZ)
+    assert f'{COUNT} of the masks are what a model found' in capsys.readouterr().err
+
+
+def test_each_file_of_a_run_keeps_its_pitch(tmp_path, shared_data):
+    (tmp_path / 'run').mkdir()
+    for number in (1, 2):
+        dataset = dcmread(shared_data / 'xa_human_a.dcm')
+        dataset.InstanceNumber = number
+        dataset.ImagerPixelSpacing = [0.2 * number] * 2
+        dataset.save_as(tmp_path / 'run' / f'{number}.dcm')
+    convert(str(tmp_path / 'run'), tmp_path / 'bag')
+    with AnyReader([tmp_path / 'bag']) as reader:
+        focal = [reader.deserialize(data, c.msgtype).k[0] for c, _, data in reader.messages()
+                 if c.topic.endswith('camera_info')]
+    assert focal[0] == focal[7] == pytest.approx(2 * focal[8]) == pytest.approx(2 * focal[15])
+    spacing = [case.spacing_mm[0] for case in open_cases(str(tmp_path / 'run')).frames]
+    assert spacing[0] == spacing[7] == pytest.approx(spacing[8] / 2)
+
+
+def test_a_file_that_is_called_like_the_simulator_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(152):
+        (tmp_path / 'simulator_run').mkdir(exist_ok=True)
+        cv2.imwrite(f'simulator_run/{number}.png', np.zeros((8, 8), np.uint8))
+    convert('simulator_run', tmp_path / 'bag')
+    assert BagSource(tmp_path / 'bag').frame_count == 152
 
 
 def test_dicom_becomes_a_bag_with_its_geometry(tmp_path, shared_data):

@@ -148,6 +148,13 @@ def test_masks_of_any_name_are_scored_where_they_are_named(tmp_path, images, fou
     assert figures['classes']['catheter']['dice'] == 1.0
 
 
+def test_masks_of_another_size_than_their_images_are_named(tmp_path, images, found):
+    small = [(mask[:128], instruments) for mask, instruments in found]
+    bag = write_bag(tmp_path / 'bag', images, small, found)
+    assert '/or1/segmentation/mask at 5000000000: the mask is 256 x 128, its image 256 x 256' \
+        in refused(bag, '--recorded')
+
+
 def test_topics_that_are_not_there_are_told_with_those_that_are(tmp_path, images, found):
     bag = write_bag(tmp_path / 'bag', images, found)
     assert 'no topic /no/mask in this bag; it has /or1/' in refused(

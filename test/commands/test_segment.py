@@ -24,6 +24,9 @@ import cv2
 
 from fedefm_ros.backbones import create, ModelSpec, save_checkpoint
 from fedefm_ros.cli import app
+from fedefm_ros.imaging.carm import CArm
+from fedefm_ros.imaging.frame import Frame
+from fedefm_ros.imaging.source import ClosingSource
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.runtimes.picture import line_picture
 
@@ -148,6 +151,48 @@ def test_the_real_human_sequence_gets_millimetres(shared_data, model, tmp_path):
     line = json.loads((tmp_path / 'instruments.jsonl').read_text().splitlines()[0])
     assert line['spacing_mm'][0] == pytest.approx(0.2357, abs=1e-3)
     assert line['instruments'][0]['length_mm'] > 0
+
+
+class Pausing(ClosingSource):
+    """The same picture at some times; another C-arm for the last one."""
+
+    name, rate = 'pausing', 15.0
+
+    def __init__(self, times):
+        self.times, self.frame_count, self.carm = times, len(times), CArm()
+
+    def __iter__(self):
+        for index, second in enumerate(self.times):
+            if index == self.frame_count - 1:
+                self.carm = CArm(imager_spacing_mm=(0.4, 0.4), estimated_magnification=2.0)
+            yield Frame(line_picture(256), index, second)
+
+
+def test_instruments_are_remembered_for_half_a_second_and_pitch_is_the_frame_s(
+        model, tmp_path, monkeypatch):
+    monkeypatch.setattr('fedefm_ros.imaging.source.open_source',
+                        lambda _: Pausing((0.0, 0.1, 5.0, 5.1, 4.9)))
+    remembered, work = [], SegmentationEngine.instruments
+
+    def instruments(self, raw, spacing_mm=None, *, previous=()):
+        remembered.append(bool(previous))
+        return work(self, raw, spacing_mm, previous=previous)
+    monkeypatch.setattr(SegmentationEngine, 'instruments', instruments)
+    done = segment('pausing', '-o', tmp_path, '--model', model)
+    assert done.exit_code == 0, done.output
+    assert remembered == [False, True, False, True, False]
+    lines = [json.loads(line) for line in (tmp_path / 'instruments.jsonl').open()]
+    assert [line['spacing_mm'] for line in lines] == [None] * 4 + [[0.2, 0.2]]
+
+
+def test_a_file_that_is_called_like_the_simulator_is_read_whole(
+        recording, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(recording.rename(tmp_path / 'simulator_run').parent)
+    monkeypatch.setattr('fedefm_ros.commands.segment._SIMULATED_FRAMES', 2)
+    assert segment('simulator_run', '-o', 'out', '--model', model).exit_code == 0
+    assert len(whole_masks(tmp_path / 'out')) == 5
+    assert segment('simulator', '-o', 'none', '--model', model).exit_code == 0
+    assert len(whole_masks(tmp_path / 'none')) == 2
 
 
 def test_a_single_tiny_image_is_segmented(model, tmp_path):

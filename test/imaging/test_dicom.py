@@ -94,6 +94,18 @@ def test_frames_are_decoded_one_by_one(write_dicom, moving_frames):
     assert not last.image.any()
 
 
+def test_frames_brighter_than_the_first_are_not_clipped(write_dicom, moving_frames, caplog):
+    frames = moving_frames(count=4, bits=12)
+    frames[0] //= 5
+    found = images(write_dicom(frames, BitsStored=16))
+    for frame, top, image in zip(frames, (1023, 4095, 4095, 4095), found):
+        assert np.array_equal(image, np.rint(frame / top * 65535))
+    assert [record.args[1] for record in caplog.records if 'window' in record.msg] == [1]
+    caplog.clear()
+    images(write_dicom(frames, BitsStored=16, WindowCenter=2000, WindowWidth=4000))
+    assert not caplog.records
+
+
 @pytest.mark.parametrize('attributes', [
     {'PhotometricInterpretation': 'MONOCHROME1'},
     {'PresentationLUTShape': 'INVERSE'},

@@ -14,6 +14,7 @@
 
 import logging
 import shutil
+import struct
 
 import cv2
 
@@ -137,6 +138,23 @@ def test_what_holds_no_image_is_refused(tmp_path, prepare, words):
     with pytest.raises(FedefmError, match=words) as caught:
         ImageSource(path)
     assert 'thing' in str(caught.value)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_a_tiff_whose_zero_is_white_is_turned(tmp_path, dtype):
+    path = write(tmp_path / 'a.tiff', grey(100, dtype))
+    black, white = (struct.pack('<HHIHH', 262, 3, 1, zero, 0) for zero in (1, 0))
+    assert path.read_bytes().count(black) == 1
+    assert values(ImageSource(path)) == [100]
+    path.write_bytes(path.read_bytes().replace(black, white))
+    assert values(ImageSource(path)) == [np.iinfo(dtype).max - 100]
+
+
+def test_a_tiff_of_several_pages_is_refused_when_it_is_opened(tmp_path):
+    assert cv2.imwritemulti(str(tmp_path / 'b.tiff'), [grey(1), grey(2)])
+    write(tmp_path / 'a.tiff', grey(0))
+    with pytest.raises(FedefmError, match='b.tiff: this TIFF has several pages'):
+        ImageSource(tmp_path)
 
 
 def test_float_images_are_refused(tmp_path):

@@ -103,6 +103,15 @@ def test_all_aioz_domains_together_and_the_loose_threshold(aioz):
         open_dataset('aioz', aioz, part='valid')
 
 
+@pytest.mark.parametrize('value', [1, 255, 65535])
+def test_sixteen_bit_masks_are_read_as_those_of_eight(aioz, value):
+    for domain, ending in (('sim', '_mask'), ('real', '')):
+        picture(aioz / f'{domain}_train' / 'masks' / f'a_001{ending}.png',
+                mask_of((7, value), dtype=np.uint16))
+        mask = open_dataset('aioz', aioz, domains=[domain])[0][1]
+        assert mask.dtype == np.uint8 and rows_of(mask) == [(7, 1)]
+
+
 def test_an_empty_place_is_no_aioz_set(tmp_path):
     with pytest.raises(FedefmError, match='has none of the folders phantom_train'):
         open_dataset('aioz', tmp_path)

@@ -62,6 +62,15 @@ def test_sixteen_bits_and_other_sizes_work_alike():
     assert abs(wide.mean() - np.pi * 0.45 ** 2) < 0.04
 
 
+@pytest.mark.parametrize('bits', (10, 12, 14))
+@pytest.mark.parametrize('peak', (40, 100, 255))
+def test_blades_are_found_where_a_camera_leaves_the_upper_bits_empty(bits, peak):
+    image = np.minimum(frame(round_field()), peak)
+    image[250, 250] = peak
+    np.testing.assert_array_equal(find_field(image.astype(np.uint16) << bits - 8),
+                                  find_field(image))
+
+
 @pytest.mark.parametrize('noise', (0.0, 0.5, 6.0))
 def test_a_whole_field_is_none_even_where_tissue_is_smooth(noise):
     assert find_field(frame(np.ones((512, 512), bool), noise=noise)) is None

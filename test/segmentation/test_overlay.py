@@ -83,6 +83,13 @@ def test_sixteen_bit_frames_are_drawn_alike(frame):
                                   draw_overlay(image, mask, instruments))
 
 
+def test_twelve_bits_in_sixteen_are_not_black(frame):
+    image, mask, instruments = frame
+    image[0, 0] = 255
+    np.testing.assert_array_equal(draw_overlay(image.astype(np.uint16) << 4, mask, instruments),
+                                  draw_overlay(image, mask, instruments))
+
+
 def test_a_tip_outside_the_picture_does_no_harm(frame):
     image, mask, _ = frame
     outside = Instrument(labels.CATHETER, np.array([[-50.0, -50.0], [-20.0, 900.0]]))

@@ -53,18 +53,20 @@ def grey_image(path: Path) -> np.ndarray:
 
 def label_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Return the labels in a ``.npy`` file, (H, W) uint8 of 0, 1, 2; never unpickles."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise FedefmError(f'{path}: no such file') from error
-    except (OSError, ValueError, EOFError) as error:
-        raise FedefmError(f'{path}: is no NumPy array that can be read: {error}') from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 \
-            or array.dtype.kind not in 'buif':
-        raise FedefmError(f'{path}: holds {getattr(array, "dtype", type(array).__name__)}'
-                          f'{list(getattr(array, "shape", ()))}; a mask is (height, width) of '
-                          'numbers')
-    return translate(path, _of_shape(path, array, shape), OWN_VALUES)
+    return translate(path, _of_shape(path, _numbers(path), shape), OWN_VALUES)
+
+
+def plain_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """
+    Return the labels in a picture or array whose layout nothing tells, (H, W) uint8.
+
+    It holds 0, 1, 2, or 0 and one larger value, which then is the catheter.
+    """
+    array = _of_shape(path, (_numbers if path.suffix == '.npy' else _indices)(path), shape)
+    values = np.unique(array).tolist()
+    if len(values) == 2 and values[0] == 0 and values[1] > labels.GUIDEWIRE:
+        return (array > 0).astype(np.uint8) * np.uint8(labels.CATHETER)
+    return translate(path, array, OWN_VALUES)
 
 
 def label_picture(path: Path, shape: tuple[int, int],
@@ -91,10 +93,12 @@ def binary_picture(path: Path, shape: tuple[int, int], label: int,
     Raises FedefmError where the brightest pixel is neither: such a file marks nothing by one
     reading and something by the other.
     """
-    array = _of_shape(path, _decoded(path, cv2.IMREAD_GRAYSCALE), shape)
+    array = _of_shape(path, grey_image(path), shape)
     brightest = int(array.max())
     if brightest <= 1:
-        return array * np.uint8(label)
+        return array.astype(np.uint8) * np.uint8(label)
+    if brightest > 255:
+        array, brightest = array >> 8, brightest >> 8  # all of the 16 bits are used
     if brightest <= above:
         raise FedefmError(f'{path}: its brightest pixel is {brightest}; a mask has 0 and 1, or 0 '
                           f'and values above {above}')
@@ -127,6 +131,21 @@ def _decoded(path: Path, flags: int) -> np.ndarray:
         raise FedefmError(f'{path}: is no picture that can be read (damaged, empty, or of '
                           'another format)')
     return image
+
+
+def _numbers(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FedefmError(f'{path}: no such file') from error
+    except (OSError, ValueError, EOFError) as error:
+        raise FedefmError(f'{path}: is no NumPy array that can be read: {error}') from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2 \
+            or array.dtype.kind not in 'buif':
+        raise FedefmError(f'{path}: holds {getattr(array, "dtype", type(array).__name__)}'
+                          f'{list(getattr(array, "shape", ()))}; a mask is (height, width) of '
+                          'numbers')
+    return array
 
 
 def _indices(path: Path) -> np.ndarray:

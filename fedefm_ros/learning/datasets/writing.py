@@ -163,26 +163,27 @@ class _Curves:
 
     def __init__(self):
         self._frames: dict[str, dict] = {}
+        self._tips: dict[str, dict] = {}
         self._others: dict[str, list] = {}
 
     def add(self, name, truth):
         entry = {labels.NAMES[kind]: [] for kind in (labels.CATHETER, labels.GUIDEWIRE)}
-        others = []
+        tips, others = {}, []
         for instrument in sorted(truth.instruments, key=lambda one: -one.length_px):
             points = np.round(instrument.centerline, 2).tolist()
-            kind = labels.NAMES[instrument.kind]
+            kind, visible = labels.NAMES[instrument.kind], bool(instrument.tip_visible)
             if entry[kind]:
-                others.append({'kind': kind, 'points': points})
+                others.append({'kind': kind, 'points': points, 'tip_visible': visible})
             else:
-                entry[kind] = points
-        self._frames[name] = entry
+                entry[kind], tips[kind] = points, visible
+        self._frames[name], self._tips[name] = entry, tips
         if others:
             self._others[name] = others
 
     def write(self, path):
         # One curve a kind is what the form holds; the further ones stand apart.
-        _write(path, (json.dumps({'frames': self._frames, 'others': self._others})
-                      + '\n').encode())
+        _write(path, (json.dumps({'frames': self._frames, 'tip_visible': self._tips,
+                                  'others': self._others}) + '\n').encode())
 
 
 def _png(picture: np.ndarray) -> bytes:
