@@ -21,6 +21,7 @@ import time
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.federation.station.crew import Crew
 from fedefm_ros.federation.station.frames import FrameMemory
+from fedefm_ros.federation.station.journal import LAST_ROUND
 from fedefm_ros.federation.station.member import Accepted
 from fedefm_ros.federation.station.member import Member
 from fedefm_ros.federation.station.options import MemberOptions
@@ -62,6 +63,68 @@ TICK = 0.1
 STATUS_PERIOD = 1.0
 
 
+class ModelOffer:
+    """
+    The accepted model on its way to the station's segmentation.
+
+    It is given once, and anew to each segmentation that comes: that has loaded what its own
+    parameters name.
+    """
+
+    SERVICE = 'segmentation/load_model'
+    #: Seconds after which no answer comes any more: who was loading has ended meanwhile.
+    PATIENCE = 300.0
+
+    def __init__(self, node):
+        """Offer nothing yet."""
+        self._node = node
+        self._client = node.create_client(LoadModel, self.SERVICE)
+        self._accepted: Accepted | None = None
+        self._due = self._urgent = False
+        self._loading = None
+        self._since = 0.0
+        self._servers = 0
+
+    def close(self) -> None:
+        """Give nothing any more."""
+        self._node.destroy_client(self._client)
+
+    def take(self, accepted: Accepted, urgent: bool = False) -> None:
+        """
+        Have a model given, in place of the one before.
+
+        :param urgent: at once, also while a procedure runs: no frame is lost by it.
+        """
+        self._accepted, self._due, self._urgent = accepted, True, urgent
+
+    def look(self) -> None:
+        """See whether a segmentation has come or gone; once a second is enough."""
+        servers = self._node.count_services(self._node.resolve_service_name(self.SERVICE))
+        late = self._loading is not None and time.monotonic() - self._since > self.PATIENCE
+        if servers != self._servers or late:
+            if self._loading is not None:
+                self._client.remove_pending_request(self._loading)
+            self._servers, self._loading, self._due = servers, None, True
+
+    def give(self, idle: bool) -> None:
+        """Ask the segmentation to load what is due, if it is there."""
+        if (self._accepted is None or not self._due or self._loading is not None
+                or not (idle or self._urgent)
+                or not self._servers or not self._client.service_is_ready()):
+            return
+        accepted, self._due, self._urgent = self._accepted, False, False
+        self._since = time.monotonic()
+        self._loading = self._client.call_async(LoadModel.Request(path=str(accepted.path)))
+
+        def answered(future):
+            self._loading = None
+            answer = future.result()
+            if answer is not None and not answer.success:
+                self._node.get_logger().error(f'segmentation refused model {accepted.model_id}: '
+                                              f'{answer.message}')
+        self._loading.add_done_callback(answered)
+
+
 class FederationNode(StationNode):
     """
     Rounds are in federation.station.member, training in a process of its own.
@@ -82,9 +145,7 @@ class FederationNode(StationNode):
         self._last_image = -float('inf')
         self._made = []
         self._taken = []
-        self._accepted: Accepted | None = None
-        self._loader = None
-        self._loading = None
+        self._offer: ModelOffer | None = None
         self._twin = False
         self._frames = FrameMemory(0)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -121,7 +182,11 @@ class FederationNode(StationNode):
             self._frames = FrameMemory(settings['shadow_frames'])
             self._member.remember(lambda: self._frames.as_file(_image_of))
         self._transport.serve(self._member)
-        self._loader = self.create_client(LoadModel, 'segmentation/load_model')
+        if plan.task == 'segmentation':
+            self._offer = ModelOffer(self)
+            if self._member.accepted is not None:
+                # The segmentation may have been started anew since it was given.
+                self._offer.take(self._member.accepted)
         self._made = [self.create_service(Trigger, f'federation/{name}', answer)
                       for name, answer in (('start_round', self._on_start_round),
                                            ('pause', self._on_pause),
@@ -162,9 +227,9 @@ class FederationNode(StationNode):
             self._member.close()
         if self._status is not None:
             self.destroy_publisher(self._status)
-        if self._loader is not None:
-            self.destroy_client(self._loader)
-        self._member = self._transport = self._status = self._loader = self._loading = None
+        if self._offer is not None:
+            self._offer.close()
+        self._member = self._transport = self._status = self._offer = None
 
     def _idle(self) -> bool:
         return (self._active and not self._procedure and not self._twin and
@@ -194,12 +259,15 @@ class FederationNode(StationNode):
     def _on_tick(self) -> None:
         if self._member is not None:
             self._member.tick(self._idle())
-            self._offer_model()
+            if self._offer is not None and self.settings['offer_model']:
+                self._offer.give(self._member.idle)
 
     def _on_second(self) -> None:
         if self._member is None:
             return
         self._transport.forget_old_requests()
+        if self._offer is not None:
+            self._offer.look()
         # One publisher is this node's own.
         self._twin = self.count_publishers('federation/status') > 1
         self._publish_status()
@@ -220,24 +288,8 @@ class FederationNode(StationNode):
     def _on_accepted(self, accepted: Accepted) -> None:
         self.get_logger().info(f'round {accepted.round}: model {accepted.model_id} accepted, '
                                f'{accepted.scores}')
-        if self.settings['offer_model'] and self.settings['task'] == 'segmentation':
-            self._accepted = accepted
-
-    def _offer_model(self) -> None:
-        """Give the newest accepted model to the station's segmentation, whenever that is there."""
-        if (self._accepted is None or self._loading is not None or not self._member.idle
-                or not self._loader.service_is_ready()):
-            return
-        accepted, self._accepted = self._accepted, None
-        self._loading = self._loader.call_async(LoadModel.Request(path=str(accepted.path)))
-
-        def answered(future):
-            self._loading = None
-            answer = future.result()
-            if answer is not None and not answer.success:
-                self.get_logger().error(f'segmentation refused model {accepted.model_id}: '
-                                        f'{answer.message}')
-        self._loading.add_done_callback(answered)
+        if self._offer is not None:
+            self._offer.take(accepted)
 
     def _on_start_round(self, _, response):
         response.success, response.message = True, self._member.start_round()
@@ -253,6 +305,9 @@ class FederationNode(StationNode):
     def _on_rollback(self, _, response):
         try:
             response.message, response.success = self._member.rollback(), True
+            if self._offer is not None:
+                # What runs now is bad: not only when the procedure is over.
+                self._offer.take(self._member.accepted, urgent=True)
         except FedefmError as error:
             response.message = str(error)
         return response
@@ -271,6 +326,9 @@ class FederationNode(StationNode):
         if self._twin:
             return Status(diagnostics.ERROR, f'another station calls itself {self._station}; give '
                           'each its own namespace', values)
+        if journal.round >= LAST_ROUND:
+            return Status(diagnostics.ERROR, f'no round is left after {LAST_ROUND}; set "round" '
+                          'in journal.json to that of the other stations', values)
         silent = [name for name, age in self._transport.heard.items()
                   if age > self.settings['silence']]
         if silent:

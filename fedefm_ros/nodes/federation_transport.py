@@ -141,6 +141,11 @@ class RosTransport:
             self._member.heard(message_to_manifest(message))
         except Refused as refused:
             self._member.refuse(refused, message.sender[:32])
+        except Exception as error:  # whatever anybody on the network says, the node goes on
+            why = f'{type(error).__name__}: {error}'
+            self._node.get_logger().error(f'an announcement was not understood: {why}',
+                                          throttle_duration_sec=5.0)
+            self._member.refuse(Refused('failed', why), message.sender[:32])
 
     def _on_chunk(self, request, response):
         try:

@@ -77,6 +77,21 @@ def test_an_encrypted_payload_arrives_plain(tmp_path):
     assert path.read_bytes() == PAYLOAD and names(tmp_path / 'in') == [path.name]
 
 
+@pytest.mark.parametrize('encrypted', [True, False])
+def test_a_payload_can_be_had_again_until_it_is_given_up(tmp_path, encrypted):
+    key = new_key() if encrypted else None
+    outbox, manifest = offer(tmp_path / 'out', PAYLOAD, key)
+    fetch = Fetch(manifest, tmp_path / 'in')
+    fetch_all(fetch, outbox)
+    fetch.close()
+    for _ in range(2):  # the first who takes it dies
+        path = Fetch(manifest, tmp_path / 'in', checked=True).finish(key, keep=True)
+        assert path.read_bytes() == PAYLOAD and path.stat().st_mode & 0o077 == 0
+    path.unlink()
+    fetch.abandon()
+    assert names(tmp_path / 'in') == []
+
+
 def test_a_wrong_key_is_refused_and_leaves_nothing(tmp_path):
     outbox, manifest = offer(tmp_path / 'out', PAYLOAD, new_key())
     fetch = Fetch(manifest, tmp_path / 'in')

@@ -244,4 +244,5 @@ class Desk:
                 self.outbox.remove(entry.sha256)
         accepted = sorted((self.folder / 'accepted').glob('round*.safetensors'))
         for path in accepted[:-self.KEPT_MODELS]:
-            path.unlink(missing_ok=True)
+            if path.name not in (self.journal.used_file, self.journal.previous_file):
+                path.unlink(missing_ok=True)

@@ -74,6 +74,8 @@ class Inbox:
         self._bucket = TokenBucket(bandwidth, max(bandwidth // 4, 4 << 20), clock) \
             if bandwidth else None
         self._arrivals: dict[str, _Arrival] = {}
+        #: Complete and handed over, until they are forgotten.
+        self._complete: dict[str, Fetch] = {}
         self.received = 0
 
     def expect(self, key: str, manifest: Manifest) -> None:
@@ -92,10 +94,11 @@ class Inbox:
             raise Refused('disk', str(error)) from error
 
     def forget(self, key: str) -> None:
-        """Give a fetch up and remove what has come."""
+        """Remove what has come of a fetch, complete or not: it is given up, or done with."""
         arrival = self._arrivals.pop(key, None)
-        if arrival:
-            arrival.fetch.abandon()
+        fetch = arrival.fetch if arrival else self._complete.pop(key, None)
+        if fetch:
+            fetch.abandon()
 
     def pump(self) -> tuple[list[str], list[tuple[str, Refused]]]:
         """Ask for what is due; return the keys that are complete, and those that failed."""
@@ -107,7 +110,7 @@ class Inbox:
                 if arrival.fetch.done:
                     arrival.fetch.close()
                     complete.append(key)
-                    del self._arrivals[key]
+                    self._complete[key] = self._arrivals.pop(key).fetch
                     continue
                 while arrival.missing:
                     arrival.fetch.failed(*arrival.missing.pop())

@@ -26,6 +26,12 @@ from fedefm_ros.files import write_atomically
 #: Phases of a round, in their order.
 REST, LOCAL, AWAY, HOME, MIX, GATE = 'rest', 'local', 'away', 'home', 'mix', 'gate'
 
+#: An announcement has no room for a greater one. It is never made: after it there is none.
+LAST_ROUND = (1 << 32) - 1
+#: Rounds that others may be ahead: a station that was away for three years, in each night of which
+#: they made ninety, still finds them. Who claims more, or brings no model, moves nobody's counter.
+LEAP = 100_000
+
 
 @dataclass
 class Journal:
@@ -40,12 +46,15 @@ class Journal:
     #: The model that goes on trips and is mixed; '' before the first.
     model: str = ''
     scores: dict = field(default_factory=dict)
-    #: The newest one that passed the gate, which is the station's own to use...
+    #: The newest one that passed the gate, which is the station's own to use, and its file in
+    #: accepted/...
     used: str = ''
     used_scores: dict = field(default_factory=dict)
+    used_file: str = ''
     #: ... and the one before it, for the rollback.
     previous: str = ''
     previous_scores: dict = field(default_factory=dict)
+    previous_file: str = ''
     samples: int = 0
     architecture_hash: str = ''
     #: Of the round at work: model trained at home, what came back, candidate for the gate.
@@ -60,6 +69,8 @@ class Journal:
     declined: dict = field(default_factory=dict)
     #: Idle seconds spent in the phase.
     spent: float = 0.0
+    #: Newest round of any model that was taken: trained here as a visitor, or kept to teach.
+    newest: int = -1
     #: Neighbours' finished models: name -> {model, round, scores}.
     neighbours: dict = field(default_factory=dict)
     #: Models of others that are here, by the hex nonce of their manifest:
@@ -96,10 +107,19 @@ class Journal:
         try:
             values = json.loads(path.read_text(encoding='utf-8'))
             known = {one.name for one in fields(cls)}
-            return cls(**{name: value for name, value in values.items() if name in known})
+            made = cls(**{name: value for name, value in values.items() if name in known})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise FedefmError(f'{path} is damaged ({error}); move the folder away to join the '
                               'federation anew') from error
+        if type(made.round) is not int or not 0 <= made.round <= LAST_ROUND:
+            raise FedefmError(f'{path}: there is no round {made.round!r}; set "round" in it to '
+                              'the one that the other stations are in, or move the folder away '
+                              'to join the federation anew')
+        return made
+
+    def in_reach(self, number: int) -> bool:
+        """Return whether others can be in a round by honest work, old ones included."""
+        return number <= self.round + LEAP and number < LAST_ROUND
 
     def models(self) -> set[str]:
         """Return the names of all models that are still needed."""

@@ -84,10 +84,15 @@ class Member:
         """Return the books; to read only."""
         return self._desk.journal
 
+    @property
+    def accepted(self) -> Accepted | None:
+        """Return the newest model that passed the gate, or was gone back to, if there is one."""
+        return self._round.accepted()
+
     def observe(self, on_change: Callable[[], None], on_accepted: Callable[[Accepted], None],
                 wake: Callable[[], None] = lambda: None) -> None:
         """
-        Be told when the status has changed, and of each model that passed the gate.
+        Be told when the status has changed, and of each model that is to be used from now on.
 
         :param wake: called by any thread when `tick` has something to do before its time.
         """
@@ -141,7 +146,11 @@ class Member:
         return f'round {self.journal.round} starts as soon as the station is idle'
 
     def rollback(self) -> str:
-        """Go back to the model before the last accepted one; FedefmError where there is none."""
+        """
+        Go back to the model before the last accepted one, at once; return a word for people.
+
+        :raises FedefmError: there is none, or its file is gone.
+        """
         return self._round.rollback()
 
     def heard(self, manifest: Manifest) -> None:

@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+import hashlib
 import math
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class OwnRound:
         self.wanted = False
         self.on_accepted: Callable[[Accepted], None] = lambda accepted: None
         self._rested_since = -math.inf
-        #: Model and scores that passed the gate, until they are in use.
+        #: Model and scores that passed the gate; in use once their file is written.
         self._passed: tuple[str, dict] = ('', {})
 
     def take_up(self) -> None:
@@ -117,11 +118,9 @@ class OwnRound:
             self._enter(phases.LOCAL)
         elif what == 'pack':
             try:
-                packed = self._desk.packed(result['sealed'])
+                self._announce(key, self._desk.packed(result['sealed']))
             except FedefmError as error:
                 self._failed(what, str(error))
-            else:
-                self._announce(key, packed)
         elif what == 'home':
             journal.trained, journal.trained_scores = result['model'], result['scores']
             weight = result['emd_weight']
@@ -137,11 +136,8 @@ class OwnRound:
         elif what in ('local', 'mix'):
             journal.candidate, journal.candidate_scores = result['model'], result['scores']
             self._enter(phases.GATE)
-        else:  # accept, rollback
-            self.on_accepted(Accepted(Path(result['path']), result['model_id'], journal.round,
-                                      journal.used_scores))
-            if what == 'accept':
-                self._end(accepted=True)
+        else:  # accept
+            self._in_use(Path(result['path']), result['model_id'])
 
     def _failed(self, what: str, why: str) -> None:
         """Leave the model of before in use; the round is over for this station."""
@@ -149,34 +145,51 @@ class OwnRound:
         self._desk.note('failed', reason=what, text=why)
         journal.last_refusal = f'{what}: {why}'
         self._rested_since = self._desk.clock()
-        if journal.model and what != 'rollback':
+        if journal.model:
             self._end(accepted=False)
 
+    def accepted(self) -> Accepted | None:
+        """Return the model in use as it lies there for the station; None: there is none."""
+        journal = self._desk.journal
+        path = self._desk.folder / 'accepted' / journal.used_file
+        if not journal.used_file or not path.is_file():
+            return None
+        model_id = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return Accepted(path, model_id, journal.round, journal.used_scores)
+
     def rollback(self) -> str:
-        """Go back to the model before the last accepted one; return a word for people."""
+        """
+        Go back to the model before the last accepted one; return a word for people.
+
+        At once, in any phase: who asks for it has seen that the model in use is bad.
+        """
         journal = self._desk.journal
         if not journal.previous:
             raise FedefmError('there is no accepted model before this one')
-        if journal.phase != phases.REST:
-            raise FedefmError(f'round {journal.round} is under way; roll back when it has ended')
-        journal.model = journal.used = journal.previous
-        journal.scores = journal.used_scores = journal.previous_scores
-        journal.previous = ''
-        self._desk.note('rollback', text=journal.model)
+        path = self._desk.folder / 'accepted' / journal.previous_file
+        if not path.is_file():
+            raise FedefmError(f'the file of the model before this one is not in {path.parent}; '
+                              'the model in use stays')
+        journal.used, journal.used_scores = journal.previous, journal.previous_scores
+        journal.used_file = journal.previous_file
+        journal.previous = journal.previous_file = ''
+        word = f'back to model {journal.used[:8]}'
+        if journal.phase == phases.REST:
+            journal.model, journal.scores = journal.used, journal.used_scores
+        else:
+            word += f'; round {journal.round} goes on, and its result has to pass the gate'
+        self._desk.note('rollback', text=journal.used)
         self._desk.save()
-        self._desk.crew.submit('rollback', 'accept', model=journal.model,
-                               provenance=self._provenance('rollback'))
-        return f'back to model {journal.model[:8]}'
+        self.on_accepted(self.accepted())
+        return word
 
     def _start(self) -> None:
         journal = self._desk.journal
         self.wanted = False
         # What was missed is not made up for: the round is the one that the others are in.
-        newest = max([entry['round'] for entry in journal.neighbours.values()]
-                     + [self._visits.newest_round(), journal.round])
-        if newest > journal.round:
-            self._desk.note('caught up', reason=f'round {journal.round} to {newest}')
-            journal.round = newest
+        if journal.newest > journal.round:
+            self._desk.note('caught up', reason=f'round {journal.round} to {journal.newest}')
+            journal.round = journal.newest
         journal.returned, journal.trained, journal.candidate = [], '', ''
         journal.present, journal.absent, journal.emd_weights = [], [], {}
         journal.trip_over, journal.shadow = False, {}
@@ -184,11 +197,12 @@ class OwnRound:
 
     def _should_start(self) -> bool:
         desk, journal, options = self._desk, self._desk.journal, self._desk.options
-        if options.rounds and journal.round >= options.rounds:
+        if journal.round >= min(options.rounds or phases.LAST_ROUND, phases.LAST_ROUND):
             return False
         if all(desk.is_silent(name) for name in options.stations if name != options.name):
             return False
-        return (self.wanted or self._visits.newest_round() >= journal.round
+        return (self.wanted or journal.newest >= journal.round
+                or self._visits.are_of(journal.round)
                 or desk.clock() - self._rested_since >= options.interval)
 
     def _enter(self, phase: str) -> None:
@@ -301,14 +315,19 @@ class OwnRound:
         self._end(accepted=False)
 
     def _use(self) -> None:
-        """Make the model that has passed the station's own."""
+        """Have the model that has passed written for the station."""
+        self._desk.crew.submit('accept', 'accept', model=self._passed[0],
+                               provenance=self._provenance(*self._passed))
+
+    def _in_use(self, path: Path, model_id: str) -> None:
+        """Make the model that was written the station's own."""
         journal, (model, scores) = self._desk.journal, self._passed
         if model != journal.used:
             journal.previous, journal.previous_scores = journal.used, journal.used_scores
-        journal.used, journal.used_scores = model, scores
-        self._desk.touch()
-        self._desk.crew.submit('accept', 'accept', model=model,
-                               provenance=self._provenance('round'))
+            journal.previous_file = journal.used_file
+        journal.used, journal.used_scores, journal.used_file = model, scores, path.name
+        self.on_accepted(Accepted(path, model_id, journal.round, scores))
+        self._end(accepted=True)
 
     def _end(self, accepted: bool) -> None:
         journal = self._desk.journal
@@ -319,7 +338,7 @@ class OwnRound:
             'emd_weights': journal.emd_weights, 'model': journal.used,
             'carried': journal.model, 'carried_scores': journal.scores,
             'shadow': journal.shadow})
-        journal.round += not first
+        journal.round = min(journal.round + (not first), phases.LAST_ROUND)
         journal.returned, journal.trained, journal.candidate = [], '', ''
         # Trips of an ended round need not be told of any more.
         self._desk.withdraw([said for said in self._desk.offers()
@@ -330,12 +349,11 @@ class OwnRound:
         self._desk.save()
         self._desk.sweep()
 
-    def _provenance(self, event: str) -> dict:
+    def _provenance(self, model: str, scores: dict) -> dict:
         journal = self._desk.journal
-        name = f'round{journal.round:05d}' if journal.history else FIRST_MODEL
-        return {'name': name if event == 'round' else f'{name}-{event}', 'event': event,
+        return {'name': f'round{journal.round:05d}' if journal.history else FIRST_MODEL,
                 'round': journal.round, 'station': self._desk.options.name,
-                'model': journal.used, 'scores': journal.used_scores, 'present': journal.present,
+                'model': model, 'scores': scores, 'present': journal.present,
                 'absent': journal.absent, 'emd_weights': journal.emd_weights,
                 'shadow': journal.shadow,
                 'neighbours': {name: [entry['round'], entry['model']]

@@ -39,6 +39,7 @@ class Visits:
 
     def take_up(self) -> None:
         """Set going again what was under way when the journal was written."""
+        self._forget_strangers()
         for key, visit in list(self._desk.journal.visits.items()):
             try:
                 visit['stage'] = FETCH
@@ -46,18 +47,43 @@ class Visits:
             except Refused as refused:
                 self._give_up(key, refused)
 
+    def _forget_strangers(self) -> None:
+        """Do without what is of a station that was struck off, or of a round out of reach."""
+        desk, journal, known = self._desk, self._desk.journal, set(self._desk.options.stations)
+        visits = [key for key in journal.visits if not self._is_known(self._manifest(key))]
+        for key in visits:
+            del journal.visits[key]
+        # To whom they go counts, too: the key is sealed for who is to get them no more.
+        offers = [said for said in desk.offers()
+                  if not self._is_known(said) or not known.issuperset(said.recipients)]
+        desk.withdraw(offers)
+        journal.neighbours = {name: entry for name, entry in journal.neighbours.items()
+                              if name in known and journal.in_reach(entry['round'])}
+        journal.declined = {name: number for name, number in journal.declined.items()
+                            if journal.in_reach(number)}
+        if not journal.in_reach(journal.newest):
+            journal.newest = -1
+        if visits or offers:
+            desk.note('forgotten', text=f'{len(visits)} models that were here and {len(offers)} '
+                      'offers: of no station on the list, or of a round out of reach')
+            desk.touch()
+
+    def _is_known(self, manifest: Manifest) -> bool:
+        return ({manifest.owner, manifest.sender} <= set(self._desk.options.stations)
+                and self._desk.journal.in_reach(manifest.round))
+
     def heard(self, manifest: Manifest) -> None:
         """Take an announcement; what is not for this station is passed over, bad ones counted."""
         desk, key = self._desk, manifest.nonce.hex()
         own = desk.options.name
         if manifest.sender == own or key in desk.journal.visits:
             return  # the last: told again, as after a restart
-        for_us, past = own in manifest.recipients, self._past(manifest)
-        if not for_us and not past:
+        for_us = own in manifest.recipients
+        if not for_us and not any(offer.owner == manifest.owner for offer in desk.offers()):
             return  # not even looked at closely
         try:
             manifest.verify(desk.peers)
-            desk.withdraw(past)
+            desk.withdraw(self._past(manifest))
             if not for_us:
                 return
             if manifest.purpose == 'refused':
@@ -104,20 +130,28 @@ class Visits:
         else:
             self._take(key, outcome.result)
 
-    def newest_round(self) -> int:
-        """Return the newest round of any model that is here, -1 without one."""
-        return max((self._manifest(key).round for key in self._desk.journal.visits), default=-1)
+    def are_of(self, number: int) -> bool:
+        """Return whether a model of a round is here."""
+        return any(self._manifest(key).round == number for key in self._desk.journal.visits)
 
     def _is_wanted(self, manifest: Manifest) -> bool:
         """Return whether a true announcement is of use; raises Refused where it is wrong."""
         options, journal = self._desk.options, self._desk.journal
-        if manifest.owner not in options.stations:
-            raise Refused('unknown_owner', f'{manifest.owner} is none of the stations')
+        for name in (manifest.owner, manifest.sender):
+            if name not in options.stations:
+                raise Refused('unknown_owner', f'{name} is none of the stations')
         if journal.architecture_hash:  # not known before the first job; each job checks it, too
             manifest.check_architecture(journal.architecture_hash)
         if manifest.round < journal.round - options.staleness:
+            far = journal.round - manifest.round > phases.LEAP
             raise Refused('stale', f'a model of round {manifest.round} from {manifest.sender}; '
-                          f'this station is in round {journal.round}')
+                          f'this station is in round {journal.round}'
+                          + '; if the others are right, stop it and set "round" in its '
+                          'journal.json to theirs' * far)
+        if not journal.in_reach(manifest.round):
+            raise Refused('ahead', f'a model of round {manifest.round} from {manifest.sender}; '
+                          f'this station is in round {journal.round}, and by honest work none '
+                          'is so far ahead')
         if manifest.purpose == 'overseas':
             route = options.route(manifest.owner, manifest.round)
             if manifest.hop >= len(route) or route[manifest.hop] != options.name:
@@ -170,6 +204,7 @@ class Visits:
             self._give_up(key, Refused('failed', str(error)))
             return
         hop, stop = self._next_stop(manifest)
+        self._note_round(manifest)
         # Before it is announced, which writes both at once: it is not sent on twice.
         self._done_with(key)
         if not stop and manifest.owner == self._desk.options.name:
@@ -189,13 +224,19 @@ class Visits:
                                    desk.options.peer_margin)
         if refused:
             self._refuse(refused, manifest)
-        elif manifest.purpose == 'aggregate':
+            return
+        self._note_round(manifest)
+        if manifest.purpose == 'aggregate':
             if journal.neighbours.get(manifest.owner, {}).get('round', -1) > manifest.round:
                 return  # one whose piece was lost comes after the next round's
             journal.neighbours[manifest.owner] = {
                 'model': result['model'], 'round': manifest.round, 'scores': result['scores']}
         else:
             self._came_home(manifest, result['model'])
+
+    def _note_round(self, manifest: Manifest) -> None:
+        """Know the others' round: by a model that is good for something, not by a word alone."""
+        self._desk.journal.newest = max(self._desk.journal.newest, manifest.round)
 
     def _came_home(self, manifest: Manifest, model: str) -> None:
         journal = self._desk.journal
@@ -231,7 +272,9 @@ class Visits:
         """Refuse a true announcement, so that nobody waits for what will not come of it."""
         journal = self._desk.journal
         if manifest.purpose == 'aggregate' and manifest.round >= journal.round:
-            journal.declined[manifest.sender] = manifest.round
+            # One of a round out of reach says nothing of those to come.
+            journal.declined[manifest.sender] = (
+                manifest.round if journal.in_reach(manifest.round) else journal.round)
         if manifest.purpose == 'return' and manifest.round == journal.round:
             journal.trip_over = True
         self._desk.refuse(refused, manifest)

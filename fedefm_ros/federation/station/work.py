@@ -224,7 +224,8 @@ class Work:
         said.check_architecture(self._architecture_hash)
         # All chunks are there and were checked: this only checks the whole, and decrypts.
         fetch = Fetch(said, self._folder / 'inbox', checked=True)
-        path = fetch.finish(bytes.fromhex(key) or None)
+        # What was fetched stays: this process may die of the job, and is then to try once more.
+        path = fetch.finish(bytes.fromhex(key) or None, keep=True)
         try:
             return decode(path, said.codec, self._initial)
         finally:

@@ -137,13 +137,14 @@ class Fetch:
             self.counts['failed'] += 1
             self._again(index, 'unreachable', why)
 
-    def finish(self, key: bytes | None = None) -> Path:
+    def finish(self, key: bytes | None = None, keep: bool = False) -> Path:
         """
         Return the file of the whole payload; it is the caller's from now on.
 
         It is not pushed to the disk: after a power cut it is to be fetched anew.
 
         :param key: decrypt with it.
+        :param keep: leave what was fetched, for who may not get to the end with the file.
         :raises Refused: 'bad_hash' or 'bad_seal'; nothing is left then.
         :raises FedefmError: not done, the key is missing, or the disk is full.
         """
@@ -157,10 +158,13 @@ class Fetch:
                           f'{self.manifest.sender} is not what was announced')
         target = self._folder / f'{self.manifest.sha256}{WHOLE}'
         try:
-            if key is None:
+            if key is None and not keep:
                 self._part.move(target)
             else:
-                self._decrypt(key, target)
+                self._copy(key, target)
+            if keep:
+                self._part.close()
+            else:
                 self._part.remove()
         except OSError as error:
             raise FedefmError(f'{target} cannot be written: {error.strerror or error}') from error
@@ -209,13 +213,14 @@ class Fetch:
                           f'{self._tries[index]} times')
         heapq.heappush(self._queue, index)
 
-    def _decrypt(self, key: bytes, target: Path) -> None:
+    def _copy(self, key: bytes | None, target: Path) -> None:
         temporary = target.with_suffix(PLAIN)
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
                       'wb') as file:
                 for index in range(self._part.chunks):
-                    file.write(decrypt_chunk(key, index, self._part.read(index)))
+                    chunk = self._part.read(index)
+                    file.write(chunk if key is None else decrypt_chunk(key, index, chunk))
             os.replace(temporary, target)
         except BaseException as error:
             temporary.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from fedefm_ros.errors import FedefmError
 
 #: reason -> what it means. Counters and the audit log use the reasons, people read the messages.
 REASONS = {
+    'ahead': 'of a round that no station can be in yet',
     'bad_chunk': 'a chunk came damaged again and again',
     'bad_codec': 'coded in a way that is not known',
     'bad_hash': 'not the bytes that were announced',
