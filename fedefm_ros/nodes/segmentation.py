@@ -226,7 +226,7 @@ class SegmentationNode(StationNode):
         return Status(diagnostics.OK, self._model_note, {
             'model': info.model_path, 'model_id': info.model_id, 'backbone': info.backbone,
             'input_size': info.input_size, 'runtime': info.runtime, 'precision': info.precision,
-            'threads': info.threads, 'min_confidence': engine.min_confidence,
+            'threads': info.threads, 'min_confidence': f'{engine.min_confidence:g}',
             'measurements': '; '.join(map(str, info.measurements))})
 
     def _transport_status(self) -> Status:

@@ -57,7 +57,7 @@ def running(harness, models, sequence):
     """Return the harness with a station that streams a looped folder of images."""
     harness.segmentation = harness.start(
         SEGMENTATION, model=models['lines'], runtime='openvino', precision='f32',
-        min_confidence=0.3)
+        min_confidence=0.325)
     harness.source = harness.start(FLUOROSCOPY, source=sequence, loop=True, rate=15)
     harness.bring_up('segmentation')
     harness.bring_up('fluoroscopy')
@@ -134,7 +134,7 @@ def test_everything_else_of_the_interface_is_there(station):
     values = wait_until(lambda: station.status('segmentation: model')[2].get('runtime')
                         and station.status('segmentation: model')[2], 'diagnostics')
     assert values['runtime'] == 'openvino' and values['precision'] == 'f32'
-    assert values['min_confidence'] == '0.3'
+    assert values['min_confidence'] == '0.325'
     frames = wait_until(lambda: float(station.status('segmentation: frames')[2].get(
         'latency_ms_p99', 'nan')) > 0 and station.status('segmentation: frames')[2], 'latency')
     assert float(frames['rate_in']) > 0 and float(frames['rate_out']) > 0
