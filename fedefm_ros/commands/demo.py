@@ -34,6 +34,8 @@ _PICTURES = 8
 _FIRST_MASK_PATIENCE = 60.0
 #: Seconds in which the nodes that are there already make themselves known.
 _DISCOVERY = 1.0
+#: Share of the frames from which on what was skipped is worth a word.
+_MANY_SKIPPED = 0.05
 
 
 def demo(
@@ -257,6 +259,19 @@ def _live(tally):
            f'p99 {recent["p99"]:.1f} ms'
 
 
+def slowness(summary: dict) -> str:
+    """Return what to do where many frames were skipped; '' where few were."""
+    published, skipped = summary['frames_published'], summary['skipped']
+    inference = summary['bare_inference_ms']['p50']
+    if skipped <= _MANY_SKIPPED * published:
+        return ''
+    # The source and the geometry take their share of the cores, too.
+    suits = max(1, int(0.6 * 1e3 / inference))
+    return (f'{skipped} of {published} frames were skipped: an inference takes {inference:.0f} ms '
+            f'on this machine. --rate {suits} suits it; a station computes faster with the '
+            "segmentation's precision int8 (docs/parameters.md)")
+
+
 def _print(source, summary):
     rows = [[name.replace('_', ' '), summary[name]] for name in (
         'frames_published', 'masks_received', 'lost', 'skipped', 'refused')]
@@ -269,5 +284,7 @@ def _print(source, summary):
         rows += [[f'{name} Dice', value] for name, value in summary['dice'].items()]
         rows += [['tip error, median, px', summary['tip_error_px']['median']]]
     output.table(f'station on {source}', ['measure', 'value'], rows)
+    if slowness(summary):
+        output.say(slowness(summary))
     for path in summary['pictures']:
         output.results.print(f'picture: {path}', highlight=False)

@@ -23,6 +23,7 @@ import subprocess
 import sys
 
 import cv2
+from fedefm_ros.commands.demo import slowness
 from harness import wait_until
 import psutil
 import pytest
@@ -39,6 +40,16 @@ def model(models):
 def fedefm(*arguments, **options):
     return subprocess.run([sys.executable, '-m', 'fedefm_ros.cli', *map(str, arguments)],
                           capture_output=True, text=True, timeout=180, **options)
+
+
+@pytest.mark.parametrize('skipped, inference, words', [
+    (171, 92.9, '171 of 304 frames were skipped: an inference takes 93 ms on this machine. '
+     '--rate 6 '),
+    (20, 1200.0, 'takes 1200 ms on this machine. --rate 1 '), (15, 20.0, ''), (0, 92.9, '')])
+def test_a_machine_that_is_too_slow_is_told_what_suits_it(skipped, inference, words):
+    said = slowness({'frames_published': 304, 'skipped': skipped,
+                     'bare_inference_ms': {'p50': inference}})
+    assert (words in said) if words else said == ''
 
 
 def test_the_demo_accounts_for_every_frame_and_leaves_pictures_and_a_bag(tmp_path, model):
