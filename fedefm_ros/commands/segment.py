@@ -61,9 +61,9 @@ def segment(
     frame at hand; what was written stays whole.
     """
     from fedefm_ros.commands.segment_results import Results
-    from fedefm_ros.evaluation.contestants import MEMORY
     from fedefm_ros.imaging.source import is_simulator
     from fedefm_ros.imaging.source import open_source
+    from fedefm_ros.segmentation.engine import MEMORY_SECONDS
     from fedefm_ros.segmentation.engine import SegmentationEngine
     from fedefm_ros.segmentation.postprocess import SpeckParameters
 
@@ -90,7 +90,7 @@ def segment(
                     refused += 1
                     results.add(frame, None, (), {'spacing_mm': spacing, 'refused': str(error)})
                 else:
-                    follows = 0.0 < frame.time - last < MEMORY
+                    follows = 0.0 < frame.time - last < MEMORY_SECONDS
                     found = engine.instruments(raw, spacing, previous=found if follows else ())
                     last = frame.time
                     results.add(frame, raw.mask, found, {'spacing_mm': spacing})

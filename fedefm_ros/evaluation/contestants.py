@@ -27,14 +27,12 @@ from fedefm_ros.evaluation.truth import MaskFolderTruth
 from fedefm_ros.imaging.bag_topics import recording_times
 from fedefm_ros.imaging.bag_topics import StampedTopic
 from fedefm_ros.imaging.bag_topics import topic_ending
+from fedefm_ros.segmentation.engine import MEMORY_SECONDS
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 
 import numpy as np
-
-#: Seconds after which the instruments of the frame before say nothing (as in the node).
-MEMORY = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class EngineContestant:
             return None
         last, self._last = self._last, case
         follows = last is not None and not case.alone and last.sequence == case.sequence \
-            and 0.0 < case.time - last.time < MEMORY
+            and 0.0 < case.time - last.time < MEMORY_SECONDS
         self._previous = self._engine.instruments(
             raw, case.spacing_mm, previous=self._previous if follows else ())
         return Answer(raw.mask, self._previous, time.perf_counter() - start)

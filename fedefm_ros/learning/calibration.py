@@ -28,7 +28,12 @@ CANDIDATES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95)
 MARGIN = 0.001
 
 
-def of_trained_on(
+def marked(chance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and probability of foreground, (H, W) uint8, of probabilities (3, H, W)."""
+    return chance.argmax(axis=0).astype(np.uint8), np.rint(255 * (1 - chance[0])).astype(np.uint8)
+
+
+def lowered_min_confidence(
         least: float, frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
     """
     Return the limit of weights that were trained on from others whose limit was ``least``.

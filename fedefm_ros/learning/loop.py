@@ -71,6 +71,7 @@ class Loop:
         self._optimiser = optimiser_of(self.network, plan.optimiser, plan.learning_rate,
                                        plan.weight_decay)
         self._workers = workers
+        self._in_bf16 = self.mixed_precision and has_bf16(device)
         self.step = self._saved = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -127,8 +128,7 @@ class Loop:
 
     def precision(self) -> torch.autocast:
         """Return the context in which the network computes."""
-        return torch.autocast(self.device.type, torch.bfloat16,
-                              self.mixed_precision and has_bf16(self.device.type))
+        return torch.autocast(self.device.type, torch.bfloat16, self._in_bf16)
 
     def save(self, **more) -> None:
         """Write the state so that a run killed at any moment can go on from the last one."""

@@ -23,6 +23,8 @@ from torch import nn
 OPTIMISERS = ('adamw', 'muon')
 #: Smaller sides make no matrix worth orthogonalising: first and last layers, biases, norms.
 LEAST_SIDE = 16
+#: torch 2.9 and later have it.
+_Muon = getattr(torch.optim, 'Muon', torch.optim.Optimizer)
 
 
 def optimiser_of(network: nn.Module, name: str, learning_rate: float, weight_decay: float):
@@ -99,10 +101,6 @@ class MuonWithAdamW:
         """Go on from a state; KeyError where it is of another optimiser."""
         self._muon.load_state_dict(state['muon'])
         self._adamw.load_state_dict(state['adamw'])
-
-
-#: Of torch 2.9 and later.
-_Muon = getattr(torch.optim, 'Muon', torch.optim.Optimizer)
 
 
 class MuonInF32(_Muon):

@@ -30,7 +30,7 @@ from fedefm_ros.backbones.classifier import segmenter_from
 from fedefm_ros.backbones.pretrained import initialise, Report
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
-from fedefm_ros.learning.calibration import of_trained_on
+from fedefm_ros.learning.calibration import lowered_min_confidence, marked
 from fedefm_ros.learning.datasets import open_dataset, ranzcr
 from fedefm_ros.learning.losses import segmentation_loss
 from fedefm_ros.learning.plan import FinetunePlan
@@ -108,9 +108,9 @@ class SegmentationTask:
             for index in range(len(self.validation)):
                 image, truth = whole_frame(*self.validation[index], self.plan.size)
                 chance = _logits(network, image, device).softmax(dim=1)[0].numpy()
-                yield (chance.argmax(axis=0).astype(np.uint8),
-                       np.rint(255 * (1 - chance[0])).astype(np.uint8), truth)
-        return replace(spec, min_confidence=of_trained_on(spec.min_confidence, results()))
+                yield *marked(chance), truth
+        least = lowered_min_confidence(spec.min_confidence, results())
+        return replace(spec, min_confidence=least)
 
     def picture(self, network: nn.Module, device: torch.device, path: Path) -> None:
         """Write frames of the validation part: truth on the left, what was found on the right."""

@@ -22,7 +22,7 @@ import time
 
 from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.learning.calibration import choose_min_confidence
+from fedefm_ros.learning.calibration import choose_min_confidence, marked
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.simulated import SimulatedFrames
@@ -165,8 +165,7 @@ class Trainer(Loop):
         """
         def results():
             for probability, target in self._validation(4 * self.plan.validation_frames):
-                yield probability.argmax(axis=0).astype(np.uint8), \
-                    np.rint(255 * (1 - probability[0])).astype(np.uint8), target
+                yield *marked(probability), target
         return choose_min_confidence(results())[0]
 
     def export(self, path: Path, backbone: str, scores: dict[str, float],

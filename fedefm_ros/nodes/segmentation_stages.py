@@ -29,6 +29,7 @@ from fedefm_ros.nodes.conversion import centerline_to_message
 from fedefm_ros.nodes.conversion import instruments_to_message
 from fedefm_ros.nodes.conversion import tip_to_message
 from fedefm_ros.nodes.declaration import Parameters
+from fedefm_ros.segmentation.engine import MEMORY_SECONDS
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.instrument import Instrument
@@ -55,8 +56,6 @@ from sensor_msgs.msg import Image
 
 SMALLEST_SIDE = 16
 LIVELINESS_LEASE = 1.0
-MEMORY_NS = 500_000_000
-"""Instruments of a frame that is older than this say nothing about the next one."""
 
 
 @dataclass
@@ -152,7 +151,7 @@ class SegmentationStages:
         begun = time.monotonic()
         header = job.message.header
         spacing = self._spacing_mm(image.shape)
-        follows = 0 < job.stamp - self._previous_stamp < MEMORY_NS
+        follows = 0 < job.stamp - self._previous_stamp < 1e9 * MEMORY_SECONDS
         instruments = self.engine.instruments(
             result, spacing, previous=self._previous if follows else ())
         self._previous, self._previous_stamp = instruments, job.stamp

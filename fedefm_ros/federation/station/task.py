@@ -42,7 +42,8 @@ from fedefm_ros.federation.station.plan import TaskPlan
 from fedefm_ros.federation.station.shadow import compare
 from fedefm_ros.federation.weights import State
 from fedefm_ros.files import write_atomically
-from fedefm_ros.learning.calibration import of_trained_on
+from fedefm_ros.learning.calibration import lowered_min_confidence
+from fedefm_ros.learning.calibration import marked
 from fedefm_ros.learning.datasets import open_dataset
 from fedefm_ros.learning.shuffled import whole_frame
 from fedefm_ros.learning.simulated import SimulatedFrames
@@ -203,7 +204,7 @@ class SegmentationTask(Task):
         """Write a checkpoint that the segmentation node loads."""
         network = registry.create(self._spec.backbone, **self._spec.config)
         network.load_state_dict(state)
-        least = of_trained_on(self._spec.min_confidence, self._found(network.eval()))
+        least = lowered_min_confidence(self._spec.min_confidence, self._found(network.eval()))
         return save_checkpoint(path, network, replace(self._spec, min_confidence=least,
                                                       provenance=provenance))
 
@@ -212,8 +213,7 @@ class SegmentationTask(Task):
         with torch.inference_mode():
             for image, truth in zip(*self._held_out):
                 chance = network(image[None]).softmax(dim=1)[0].numpy()
-                yield (chance.argmax(axis=0).astype(np.uint8),
-                       np.rint(255 * (1 - chance[0])).astype(np.uint8), truth.numpy())
+                yield *marked(chance), truth.numpy()
 
 
 def make_task(plan: TaskPlan, cache: Path | None = None) -> Task:
