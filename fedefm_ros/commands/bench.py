@@ -21,6 +21,7 @@ from fedefm_ros.commands import bench_emd
 from fedefm_ros.commands import bench_latency
 from fedefm_ros.commands import bench_preemption
 from fedefm_ros.commands import bench_scale
+from fedefm_ros.commands import bench_simulator
 from fedefm_ros.commands import bench_transfer
 from fedefm_ros.commands import bench_transport
 
@@ -34,5 +35,6 @@ app.command('emd')(bench_emd.bench_emd)
 app.command('latency')(bench_latency.latency)
 app.command('preemption')(bench_preemption.preemption)
 app.command('scale')(bench_scale.scale)
+app.command('simulator')(bench_simulator.simulator)
 app.command('transfer')(bench_transfer.transfer)
 app.command('transport')(bench_transport.transport)

@@ -29,6 +29,8 @@ import typer
 #: On the contact sheet, at most.
 _PICTURES = 12
 _RATE = 15.0
+# Stamp of a bag's first frame in nanoseconds: of no real procedure, the same in every run.
+_FIRST_STAMP = 10**18
 # Seeds from here on: no training run and no kind shares its patients and devices with another.
 _FIRST_SEED = 10_000_000
 
@@ -49,6 +51,7 @@ class Format(str, Enum):
     aioz = 'aioz'
     folder = 'folder'
     video = 'video'
+    bag = 'bag'
 
 
 def simulate(
@@ -58,8 +61,9 @@ def simulate(
     size: Annotated[int, typer.Option(min=64, max=4096, help='Side of a frame in pixels.')] = 512,
     seed: Annotated[int, typer.Option(min=0, help='Equal seeds give equal files.')] = 0,
     layout: Annotated[Format, typer.Option(
-        '--format', help='aioz: {domain}_{train,test}/{images,masks}; folder: images, masks and '
-        'centerlines.json; video: one MP4 a kind and its centrelines.')] = Format.folder,
+        '--format', help='aioz: {domain}_{train,test}/{images,masks} and centerlines.json; '
+        'folder: images, masks and centerlines.json; video: one MP4 a kind and its centrelines; '
+        'bag: one ROS 2 bag (MCAP) a kind with its ground truth.')] = Format.folder,
     test_share: Annotated[float, typer.Option(
         min=0.0, max=0.9, help='Share of the patients in the test folders (aioz only).')] = 0.2,
     config: Annotated[Path | None, typer.Option(
@@ -71,10 +75,11 @@ def simulate(
     Write simulated fluoroscopy with ground truth.
 
     Pictures come as in training: four frames of a patient with other devices and another dose
-    each. A video is a procedure instead: breath, heart beat, devices that are advanced. In the
-    aioz layout the kinds are its domains (human: real, simulation: sim), and the domains sim and
-    real mark any instrument alike. DIR also gets overview.png, a contact sheet; it appears when
-    all is written.
+    each. A video or a bag is a procedure instead: breath, heart beat, devices that are advanced.
+    In the aioz layout the kinds are its domains (human: real, simulation: sim), and the masks of
+    sim and real mark any instrument alike; centerlines.json in each of its folders tells them
+    apart. A bag has the topics of `convert`, which writes other bags. DIR also gets overview.png,
+    a contact sheet; it appears when all is written.
     """
     from fedefm_ros.commands.pictures import write_sheet
     from fedefm_ros.simulation.anatomy import KINDS
@@ -97,7 +102,7 @@ def simulate(
     started = time.perf_counter()
     patients = set()
     try:
-        writer = _writer(layout, part, kinds, frames, seed, test_share)
+        writer = _writer(layout, part, kinds, frames, size, seed, test_share)
         with output.progress('simulating', frames * len(kinds)) as advance:
             for done, sample in enumerate(_samples(layout, configs, frames, size, seed), 1):
                 writer.add(sample)
@@ -134,7 +139,7 @@ def _check_free(out):
         raise FedefmError(f'{out}: cannot be written: {error.strerror or error}') from error
 
 
-def _writer(layout, folder, kinds, frames, seed, test_share):
+def _writer(layout, folder, kinds, frames, size, seed, test_share):
     from fedefm_ros.learning.datasets import writing
     from fedefm_ros.learning.datasets.split import split_groups
     from fedefm_ros.learning.simulated import FRAMES_PER_SCENE
@@ -142,13 +147,15 @@ def _writer(layout, folder, kinds, frames, seed, test_share):
         return writing.FolderWriter(folder)
     if layout is Format.video:
         return writing.VideoWriter(folder, _RATE)
+    if layout is Format.bag:
+        return _Bags(folder, size)
     test = set()
     for kind in kinds:
         names = [f'{kind}-{number:05d}' for number in range(-(-frames // FRAMES_PER_SCENE))]
         if test_share and len(names) > 1:
             test |= split_groups(names, {'train': 1 - test_share, 'test': test_share},
                                  seed)['test']
-    return writing.AiozWriter(folder, frozenset(test))
+    return writing.AiozWriter(folder, frozenset(test), centerlines=True)
 
 
 def _samples(layout, configs, frames, size, seed):
@@ -160,7 +167,7 @@ def _samples(layout, configs, frames, size, seed):
     for config in configs:
         kind = config.kind
         own_seed = _FIRST_SEED + len(KINDS) * seed + KINDS.index(kind)
-        if layout is Format.video:
+        if layout in (Format.video, Format.bag):
             simulator = FluoroscopySimulator(config, size, _RATE, own_seed)
             per_patient = max(1, int(simulator.scene_seconds * _RATE))
             for number, frame in zip(range(frames), simulator):
@@ -171,6 +178,32 @@ def _samples(layout, configs, frames, size, seed):
         for number in range(frames):
             image, truth = simulated.frame(number)
             yield Sample(kind, *divmod(number, FRAMES_PER_SCENE), image, truth)
+
+
+class _Bags:
+    """``DIR/KIND``, bags of procedures as `convert simulator:KIND` makes them."""
+
+    def __init__(self, folder, size):
+        from fedefm_ros.commands.convert_outputs import BagOutput, Item
+        from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
+        self._folder = folder
+        self._carm = FluoroscopySimulator(size=size).carm
+        self._output, self._item = BagOutput, Item
+        self._bags = {}
+
+    def add(self, sample):
+        kind = sample.kind
+        if kind not in self._bags:
+            self._bags[kind] = (self._output(self._folder / kind, kind, 'mcap', 'station',
+                                             compressed=False), [0])
+        bag, count = self._bags[kind]
+        bag.add(self._item(_FIRST_STAMP + round(count[0] / _RATE * 1e9), sample.image,
+                           sample.truth.mask, sample.truth.instruments, carm=self._carm))
+        count[0] += 1
+
+    def close(self):
+        for bag, _ in self._bags.values():
+            bag.close()
 
 
 class _Tiles:

@@ -15,16 +15,24 @@
 """Simulated data sets on disk: whole, seeded, and readable by the loaders."""
 
 import json
+import subprocess
+import sys
 
 import cv2
 
 from fedefm_ros.cli import app
+from fedefm_ros.commands.convert_inputs import items, open_input
+from fedefm_ros.evaluation.cases import open_cases
 from fedefm_ros.evaluation.labels import read_centerlines
+from fedefm_ros.imaging.bag import BagSource
+from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.learning.datasets import open_dataset
 
 import numpy as np
 
 import pytest
+
+from rosbags.highlevel import AnyReader
 
 from typer.testing import CliRunner
 
@@ -96,6 +104,89 @@ def test_the_aioz_layout_is_read_by_its_loader(tmp_path):
         assert any(mask.any() for mask in masks)
         values = set(np.unique(np.stack(masks)).tolist())
         assert values <= ({0, 1, 2} if domain in ('phantom', 'animal') else {0, 1})
+
+
+def test_centrelines_keep_what_the_masks_of_the_aioz_layout_lose(tmp_path):
+    assert simulate('-o', tmp_path / 'plain', '--frames', 8).exit_code == 0
+    assert simulate('-o', tmp_path / 'set', '--frames', 8, '--format', 'aioz',
+                    '--test-share', 0.5).exit_code == 0
+    whole = json.loads((tmp_path / 'plain' / 'centerlines.json').read_text())
+    found = {'frames': {}, 'tip_visible': {}, 'others': {}}
+    for folder in sorted((tmp_path / 'set').glob('*_*')):
+        assert sorted(path.name for path in folder.iterdir()) \
+            == ['centerlines.json', 'images', 'masks']
+        own = json.loads((folder / 'centerlines.json').read_text())
+        assert sorted(own['frames']) == sorted(p.name for p in (folder / 'images').iterdir())
+        for key, entries in own.items():
+            assert not found[key].keys() & entries.keys()
+            found[key] |= entries
+    assert found == whole
+    kinds = {one.kind for folder in ('real_train', 'real_test', 'sim_train', 'sim_test')
+             for curves in read_centerlines(tmp_path / 'set' / folder /
+                                            'centerlines.json').values() for one in curves}
+    assert kinds == {CATHETER, GUIDEWIRE}
+
+
+def test_images_of_the_aioz_layout_are_scored_against_their_centrelines(tmp_path):
+    folder = tmp_path / 'set' / 'animal_train'
+    assert simulate('-o', tmp_path / 'set', '--frames', 4, '--kind', 'animal', '--format', 'aioz',
+                    '--test-share', 0).exit_code == 0
+    done = CliRunner().invoke(app, [
+        'evaluate', str(folder / 'images'), '--against', str(folder / 'centerlines.json'),
+        '--masks', str(folder / 'masks'), '--resamples', '10', '--json',
+        str(tmp_path / 'told.json')])
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / 'told.json').read_text())
+    assert told['frames'] == 4 and 'centerlines.json' in told['truth']
+    # The true masks lie on the true centrelines, but for instruments that overlap.
+    assert told['union']['recall_3px'] > 0.9 and told['union']['precision_3px'] > 0.9
+
+
+def test_a_bag_a_kind_is_a_procedure_with_its_truth_that_is_read_back(tmp_path):
+    arguments = ('--frames', 3, '--format', 'bag', '--seed', 2)
+    done = simulate('-o', tmp_path / 'set', *arguments, '--json', tmp_path / 'told.json')
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / 'told.json').read_text())['frames'] == 12
+    kinds = ('human', 'animal', 'phantom', 'simulation')
+    assert sorted(path.name for path in (tmp_path / 'set').iterdir()) \
+        == sorted((*kinds, 'overview.png'))
+    topics = {f'/station/{name}' for name in (
+        'fluoroscopy/image_raw', 'fluoroscopy/camera_info', 'ground_truth/mask',
+        'ground_truth/instruments')}
+    # A video of the same seed is the same procedure, with losses.
+    assert simulate('-o', tmp_path / 'video', '--frames', 3, '--format', 'video', '--seed',
+                    2).exit_code == 0
+    for kind in kinds:
+        bag = tmp_path / 'set' / kind
+        with AnyReader([bag]) as reader:
+            assert {c.topic: c.msgcount for c in reader.connections} == dict.fromkeys(topics, 3)
+        with open_input(str(bag), rate=None, size=None, seed=0, topic=None) as source:
+            found = list(items(source, str(bag), 0, None))
+            assert isinstance(source, BagSource)
+        assert np.diff([item.stamp for item in found]) == pytest.approx(1e9 / 15, rel=1e-6)
+        curves = read_centerlines(tmp_path / 'video' / f'{kind}.json')
+        for number, item in enumerate(found):
+            assert item.image.shape == item.mask.shape == (96, 96)
+            assert item.origin == 'ground_truth' and item.mask.any()
+            # Equal kinds are in the order of their length there.
+            assert sorted(len(one.centerline) for one in item.instruments) \
+                == sorted(len(one.centerline) for one in curves[str(number)])
+    cases = list(open_cases(str(tmp_path / 'set' / 'human')).frames)
+    assert len(cases) == 3 and all(case.has_truth for case in cases)
+    assert cases[0].spacing_mm == pytest.approx((205 / 96 * 733 / 1100,) * 2, rel=1e-5)
+    again = simulate('-o', tmp_path / 'again', *arguments)
+    assert again.exit_code == 0 and files(tmp_path / 'again') == files(tmp_path / 'set')
+
+
+def test_without_the_package_for_bags_it_says_what_to_install(tmp_path):
+    arguments = ['fedefm', 'simulate', '-o', str(tmp_path / 'set'), '--format', 'bag']
+    code = (f'import sys; sys.argv = {arguments!r}; sys.modules["rosbags"] = None\n'
+            'from fedefm_ros import cli\n'
+            'cli.main()')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert "pip install 'fedefm_ros[all]'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_video_has_a_centreline_a_frame(tmp_path):

@@ -23,6 +23,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.learning.datasets import open_dataset, split_groups
 from fedefm_ros.learning.datasets import ranzcr
+from fedefm_ros.learning.datasets.grouping import groups_by_name
 
 import numpy as np
 
@@ -314,6 +315,66 @@ def test_a_plain_folder_has_patients_as_subfolders_or_in_names(tmp_path):
     (tmp_path / 'masks' / 'p2' / '0.png').unlink()
     with pytest.raises(FedefmError, match='masks/p2/0.png: no such file'):
         open_dataset('folder', tmp_path)
+
+
+@pytest.mark.parametrize('names, groups', [
+    ('p2_seq-0012 p2_seq-0013 p3_seq-0012', 'p2_seq p3_seq'),
+    ('0001_seqA 0002_seqA 0001_seqB 0002_seqB', 'seqA seqB'),
+    ('0001_seq3 0002_seq3 0001_seq4 0002_seq4', 'seq3 seq4'),
+    ('p2_0012_left p2_0013_left p3_0012_left p3_0013_left', 'p2_left p3_left'),
+    ('human-00012-0 human-00012-1 human-00013-0 human-00013-1', 'human-00012 human-00013'),
+    ('video_0001 video_0002 video_0003', 'video'),
+    ('0001 0002 0003', ''),
+    ('2_0012_left 2_0013_left 3_0012_left', '2_0012_left 2_0013_left 3_0012_left')])
+def test_the_frame_number_is_found_where_one_alone_can_be_it(names, groups):
+    assert sorted(set(groups_by_name(names.split()).groups.values())) == groups.split(' ')
+
+
+@pytest.fixture
+def named(tmp_path):
+    """Return a function that writes a set of given names in one of the layouts."""
+    def write(layout, names):
+        folder, masks = {'folder': ('.', 'masks'), 'cathaction': ('train', 'labels'),
+                         'aioz': ('real_train', 'masks')}[layout]
+        for name in names.split():
+            picture(tmp_path / folder / 'images' / f'{name}.png')
+            picture(tmp_path / folder / masks / f'{name}.png', mask_of((6, 1)))
+        return tmp_path
+    return write
+
+
+@pytest.mark.parametrize('layout', ['folder', 'cathaction', 'aioz'])
+def test_frames_of_one_sequence_stay_together_wherever_their_number_is(named, layout):
+    frames = open_dataset(layout, named(layout, ' '.join(
+        f'{number:04d}_seq{letter}' for letter in 'ABCD' for number in range(6))))
+    assert len(frames.groups) == 4
+    parts = frames.split({'train': 0.5, 'val': 0.5}, seed=1)
+    assert not set(parts['train'].groups) & set(parts['val'].groups)
+    assert [len(part) for part in parts.values()] == [12, 12]
+
+
+@pytest.mark.parametrize('layout', ['folder', 'cathaction', 'aioz'])
+def test_names_that_tell_no_sequence_are_not_divided_by_frame(named, layout):
+    frames = open_dataset(layout, named(layout, 'a1b2c 9f3e4d 77aa0b c0ffee1 c0ffee2 0badf00d'))
+    with pytest.raises(FedefmError) as error:
+        frames.split({'train': 0.5, 'val': 0.5}, seed=1)
+    for words in (str(frames.name), 'patient or sequence of their own', 'into train, val',
+                  'groups:', 'sub-folder'):
+        assert words in str(error.value)
+    own = open_dataset(layout, frames.entries[0].image.parents[
+        1 if layout == 'folder' else 2], groups='(.+)')
+    assert [len(part) for part in own.split({'train': 0.5, 'val': 0.5}, seed=1).values()] == [3, 3]
+
+
+def test_pictures_in_subfolders_are_divided_whatever_they_are_called(named):
+    frames = open_dataset('folder', named('folder', 'p1/a1b2c p1/9f3e4d p2/77aa0b p3/c0ffee'))
+    parts = frames.split({'train': 0.7, 'val': 0.3}, seed=1)
+    assert sorted(group for part in parts.values() for group in part.groups) == ['p1', 'p2', 'p3']
+
+
+def test_a_pattern_that_leaves_its_group_empty_does_not_fit(named):
+    with pytest.raises(FedefmError, match="does not fit the name 'b_1'"):
+        open_dataset('folder', named('folder', 'a_1 b_1'), groups='(a)?_1')
 
 
 def test_images_of_sixteen_bits_keep_them(tmp_path):

@@ -29,7 +29,8 @@ from pathlib import Path
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.datasets import reading
-from fedefm_ros.learning.datasets.frames import Entry, FrameSet, group_by_name
+from fedefm_ros.learning.datasets.frames import Entry, FrameSet
+from fedefm_ros.learning.datasets.grouping import groups_by_name
 
 DOMAINS = ('phantom', 'animal', 'sim', 'real')
 PARTS = ('train', 'test')
@@ -46,7 +47,7 @@ def read(root: Path, part: str = 'train', domains: Sequence[str] | None = None,
     :param part: ``train`` or ``test``.
     :param domains: which ones; None: all that are there.
     :param groups: regular expression whose first group names the sequence of a file name; None:
-        the name without its last number.
+        the name without the frame's number, see ``groups_by_name``.
     :param above: grey value above which a pixel of a sim or real mask is the instrument. 128 is
         the rule of the UNet baseline; those of TransUNet and SwinUNet take 0 for sim.
     :raises FedefmError: a folder or mask is missing, or a domain is not known.
@@ -69,7 +70,9 @@ def read(root: Path, part: str = 'train', domains: Sequence[str] | None = None,
 
 
 def _entries(folder, domain, groups, above):
-    for image in reading.image_files(folder / 'images'):
+    images = reading.image_files(folder / 'images')
+    grouping = groups_by_name([image.stem for image in images], groups)
+    for image in images:
         mask = mask_path(folder / 'masks', image, domain)
         if not mask.is_file():
             raise FedefmError(f'{mask}: no such file; {image} needs it as its mask')
@@ -77,8 +80,8 @@ def _entries(folder, domain, groups, above):
             read_mask = partial(reading.label_array, mask)
         else:
             read_mask = partial(reading.binary_picture, mask, label=labels.CATHETER, above=above)
-        yield Entry(f'{domain}/{image.stem}', f'{domain}/{group_by_name(image.stem, groups)}',
-                    image, read_mask)
+        yield Entry(f'{domain}/{image.stem}', f'{domain}/{grouping.groups[image.stem]}', image,
+                    read_mask, grouping.clear)
 
 
 def mask_path(folder: Path, image: Path, domain: str) -> Path:

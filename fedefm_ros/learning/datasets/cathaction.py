@@ -29,7 +29,8 @@ from pathlib import Path
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.datasets import reading
-from fedefm_ros.learning.datasets.frames import Entry, FrameSet, group_by_name
+from fedefm_ros.learning.datasets.frames import Entry, FrameSet
+from fedefm_ros.learning.datasets.grouping import groups_by_name
 
 PARTS = ('train', 'test')
 
@@ -51,14 +52,17 @@ def read(root: Path, part: str = 'train', groups: str | None = None,
     folder = root / part
     files = reading.image_files(folder / 'labels')
     masks = {_key(mask): mask for mask in files} | {mask.stem: mask for mask in files}
+    images = reading.image_files(folder / 'images')
+    grouping = groups_by_name([image.stem for image in images], groups)
     entries = []
-    for image in reading.image_files(folder / 'images'):
+    for image in images:
         mask = masks.get(image.stem) or masks.get(_key(image))
         if mask is None:
             raise FedefmError(f'{folder / "labels"}: has no label of {image.name} '
                               f'({image.stem}.png)')
-        entries.append(Entry(image.stem, group_by_name(image.stem, groups), image,
-                             partial(reading.label_picture, mask, values=values)))
+        entries.append(Entry(image.stem, grouping.groups[image.stem], image,
+                             partial(reading.label_picture, mask, values=values),
+                             grouping.clear))
     return FrameSet(f'{root} {part}', entries)
 
 

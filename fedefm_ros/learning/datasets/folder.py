@@ -27,7 +27,8 @@ from pathlib import Path
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.datasets import reading
-from fedefm_ros.learning.datasets.frames import Entry, FrameSet, group_by_name
+from fedefm_ros.learning.datasets.frames import Entry, FrameSet
+from fedefm_ros.learning.datasets.grouping import groups_by_name
 
 
 def read(root: Path, groups: str | None = None,
@@ -37,23 +38,25 @@ def read(root: Path, groups: str | None = None,
 
     :param groups: regular expression whose first group names the patient or sequence in a
         picture's path below ``images`` (without suffix); None: its sub-folder, or where it has
-        none its name without the last number.
+        none its name without the frame's number, see ``groups_by_name``.
     :param values: grey value, palette index or '#rrggbb' in the masks -> our label.
     :raises FedefmError: a folder or mask is missing.
     """
     images, masks = root / 'images', root / 'masks'
+    found = [(image.relative_to(images).with_suffix(''), image)
+             for image in reading.image_files(images)]
+    by_name = groups_by_name([place.as_posix() for place, _ in found
+                              if groups is not None or len(place.parts) == 1], groups)
     entries = []
-    for image in reading.image_files(images):
-        place = image.relative_to(images).with_suffix('')
+    for place, image in found:
         mask = next((path for suffix in ('.png', '.npy', *reading.IMAGE_SUFFIXES)
                      if (path := masks / place.with_name(place.name + suffix)).is_file()), None)
         if mask is None:
             raise FedefmError(f'{masks / place}.png: no such file; {image} needs it as its mask')
-        if groups is None and len(place.parts) > 1:
-            group = place.parent.as_posix()
-        else:
-            group = group_by_name(place.as_posix(), groups)
+        name = place.as_posix()
+        group = by_name.groups.get(name)
         read_mask = partial(reading.label_array, mask) if mask.suffix == '.npy' \
             else partial(reading.label_picture, mask, values=values)
-        entries.append(Entry(place.as_posix(), group, image, read_mask))
+        entries.append(Entry(name, place.parent.as_posix(), image, read_mask) if group is None
+                       else Entry(name, group, image, read_mask, by_name.clear))
     return FrameSet(str(root), entries)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-import re
 
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
@@ -27,9 +26,6 @@ from fedefm_ros.learning.datasets import reading
 from fedefm_ros.learning.datasets.split import split_groups
 
 import numpy as np
-
-# A frame's number at the end of its name, with what sets it apart: 'patient2_seq-0012'.
-_FRAME_NUMBER = re.compile(r'[\s_.#-]*\d+$')
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,8 @@ class Entry:
     image: Path
     read_mask: Callable[[tuple[int, int]], np.ndarray]
     """From the image's shape (H, W) to its mask, (H, W) uint8 of ``labels`` values."""
+    clear: bool = True
+    """False where the group is no more than a guess; such a set is not divided."""
 
 
 class FrameSet(Sequence):
@@ -83,10 +81,21 @@ class FrameSet(Sequence):
 
     def split(self, shares: dict[str, float], seed: int) -> dict[str, FrameSet]:
         """
-        Return named parts that share no patient or sequence; raises FedefmError if too few.
+        Return named parts that share no patient or sequence.
 
         :param shares: part -> its share of the groups.
+        :raises FedefmError: too few groups, or names that do not show which images belong
+            together.
         """
+        unclear = [entry.name for entry in self.entries if not entry.clear]
+        if unclear and len(self.groups) > 1:
+            raise FedefmError(
+                f'{self.name}: cannot be divided into {", ".join(shares)}: most images would be a '
+                f'patient or sequence of their own by their names, such as '
+                f'{", ".join(unclear[:3])}, and frames of one could come into several parts. Say '
+                "how names tell the patient or sequence, by the layout's option groups, a regular "
+                "expression such as groups: '^([^_]+)_'; or, in the layout folder, put the images "
+                "of each into a sub-folder. If every image is of another patient: groups: '(.+)'")
         try:
             parts = split_groups(self.groups, shares, seed)
         except FedefmError as error:
@@ -94,23 +103,3 @@ class FrameSet(Sequence):
         return {part: FrameSet(f'{self.name} [{part}]',
                                [e for e in self.entries if e.group in members], self.classes)
                 for part, members in parts.items()}
-
-
-def group_by_name(stem: str, pattern: str | None = None) -> str:
-    """
-    Return the patient or sequence that a file name tells of.
-
-    :param pattern: regular expression whose first group is the answer; None: the name without
-        the frame's number at its end.
-    :raises FedefmError: the pattern does not fit the name.
-    """
-    if pattern is None:
-        return _FRAME_NUMBER.sub('', stem)
-    try:
-        found = re.search(pattern, stem)
-        if found:
-            return found.group(1)
-    except (re.error, IndexError) as error:
-        raise FedefmError(f'the group pattern {pattern!r} is no regular expression with one '
-                          f'group: {error}') from error
-    raise FedefmError(f'the group pattern {pattern!r} does not fit the name {stem!r}')

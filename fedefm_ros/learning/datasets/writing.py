@@ -65,17 +65,21 @@ class AiozWriter:
     ``ROOT/{domain}_{train,test}/{images,masks}``, as ``aioz.read`` reads it.
 
     The domains sim and real hold one class; there any instrument is marked, since a wire in the
-    image that the mask calls background would teach to overlook it.
+    image that the mask calls background would teach to overlook it. What such masks lose, and
+    tips, are in ``centerlines.json`` beside them, which no loader of that layout looks at.
     """
 
-    def __init__(self, root: Path, test_patients: frozenset[str]):
+    def __init__(self, root: Path, test_patients: frozenset[str], centerlines: bool = False):
         """
         Write into a folder.
 
         :param test_patients: names of the patients whose frames are for testing.
+        :param centerlines: write the centrelines, too, when it is closed.
         """
         self._root = root
         self._test = test_patients
+        self._centerlines = centerlines
+        self._curves: dict[Path, _Curves] = {}
 
     def add(self, sample: Sample) -> None:
         """Write one frame; raises FedefmError."""
@@ -94,9 +98,13 @@ class AiozWriter:
             _write(mask, buffer.getvalue())
         else:
             _write(mask, _png(np.where(sample.truth.mask > 0, 255, 0).astype(np.uint8)))
+        if self._centerlines:
+            self._curves.setdefault(folder, _Curves()).add(image.name, sample.truth)
 
     def close(self) -> None:
-        """Do nothing: every frame is written already."""
+        """Write the centrelines where they are asked for."""
+        for folder, curves in self._curves.items():
+            curves.write(folder / 'centerlines.json')
 
 
 class FolderWriter:
