@@ -15,11 +15,10 @@
 """`train`: make a segmentation model from simulated frames."""
 
 from dataclasses import asdict
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
-from fedefm_ros.commands import output
+from fedefm_ros.commands import output, train_config
 from fedefm_ros.errors import FedefmError
 
 import typer
@@ -28,6 +27,10 @@ import typer
 def train(
     out: Annotated[Path, typer.Option(
         '-o', '--out', help='Folder for the run; one that holds a stopped run goes on.')],
+    config_file: Annotated[Path | None, typer.Option(
+        '--config', metavar='FILE', is_eager=True, callback=train_config.set_defaults,
+        help='config.yaml of a run, or one of your own: names of these options and their values. '
+             'What is given here wins.')] = None,
     backbone: Annotated[str, typer.Option(help='Architecture.')] = 'compact',
     steps: Annotated[int, typer.Option(min=1, help='Optimiser steps in all.')] = 8000,
     batch: Annotated[int, typer.Option(min=1, help='Crops a step.')] = 6,
@@ -55,19 +58,34 @@ def train(
         'own, such as config/simulation/training/human.yaml; give one for each kind.')] = None,
     foreground_weight: Annotated[float, typer.Option(
         min=0.1, help='Weight of instrument pixels in the cross-entropy.')] = 4.0,
+    centreline_share: Annotated[float, typer.Option(
+        min=0, max=1, help='Share of clDice in the loss.')] = 0.0,
+    scenes_at_once: Annotated[int | None, typer.Option(
+        min=1, help='Scenes that take turns in the order of the samples; default: as many as a '
+                    'batch has, so that no two of its samples show the same patient.')] = None,
+    crops_per_frame: Annotated[int | None, typer.Option(
+        min=1, help='Samples of one frame; default: 2, of whole frames 1.')] = None,
+    patience: Annotated[int, typer.Option(
+        min=0, help='Stop after so many validations without a better mean Dice and keep the best '
+                    'weights instead of the last; 0: never.')] = 0,
     seed: Annotated[int, typer.Option(min=0, help='Decides frames, order and first weights.')] = 1,
     workers: Annotated[int, typer.Option(min=0, help='Processes that simulate frames.')] = 1,
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the training.')] = 2,
     device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
     check_every: Annotated[int, typer.Option(min=1, help='Steps between validations, which also '
                                              'write the state a killed run goes on from.')] = 500,
+    validation_frames: Annotated[int, typer.Option(
+        min=1, help='Frames never trained on that validations are of.')] = 64,
+    from_id: Annotated[str, typer.Option(hidden=True)] = '',
+    add_hash: Annotated[str, typer.Option(hidden=True)] = '',
     json_file: output.JsonOption = None,
 ):
     """
     Train a network on simulated fluoroscopy.
 
-    Frames are made while training and never repeat. DIR gets state.pt, log.jsonl, tensorboard/,
-    and in the end model.safetensors and samples.png. Stop it at will: the same command goes on.
+    Frames are made while training and never repeat. DIR gets config.yaml (`--config` of it takes
+    the run again), state.pt, log.jsonl, samples.png, tensorboard/, and in the end
+    model.safetensors. Stop it at will: the same command goes on, and ends with the same weights.
     """
     if crop % 32:
         raise FedefmError(f'--crop {crop} must be a multiple of 32')
@@ -76,7 +94,7 @@ def train(
     from fedefm_ros.backbones import registry
     from fedefm_ros.backbones.checkpoint import load_checkpoint
     from fedefm_ros.learning.datasets import open_dataset
-    from fedefm_ros.learning.samples import validation_sheet
+    from fedefm_ros.learning.simulated import CROPS_PER_FRAME
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
     from fedefm_ros.simulation.config import read
 
@@ -100,10 +118,21 @@ def train(
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, optimiser=optimiser,
         decay_share=decay_share, foreground_weight=foreground_weight,
+        centreline_share=centreline_share,
         parent=parent.model_id if parent else '', freeze_norms=parent is not None, seed=seed,
         added_images=len(added), added_share=add_share if add else 0.0,
-        scenes=tuple(f'{one.kind} {_hash(path)}' for one, path in zip(settings, scenes or ())))
+        added=train_config.hash_of_images(added),
+        scenes=tuple(f'{one.kind} {train_config.hash_of_scene(path)}'
+                     for one, path in zip(settings, scenes or ())),
+        scenes_at_once=scenes_at_once or batch,
+        crops_per_frame=crops_per_frame or (1 if crop == 512 else CROPS_PER_FRAME),
+        patience=patience, validation_frames=validation_frames)
+    train_config.refuse_others(start_from, plan.parent, from_id, '--from')
+    train_config.refuse_others(add, plan.added, add_hash, '--add')
     trainer = Trainer(network, plan, out, device, workers, added, settings)
+    train_config.write(out, plan, backbone, start_from, encoder_convs, decoder_convs, add,
+                       dict(zip((one.kind for one in settings), scenes or ())), check_every,
+                       threads)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
     if trainer.earlier and trainer.earlier[-1]['until_step'] == trainer.step:
@@ -113,22 +142,18 @@ def train(
             if before.get(name) != value))
     with output.progress('training', steps, trainer.step) as advance:
         trainer.run(lambda step, loss: advance(step, f'loss {loss:.3f}'), check_every)
+    if trainer.finished and trainer.step < steps:
+        output.say(f'stopped at step {trainer.step}: no better mean Dice in {patience} validations')
+    kept = trainer.keep_best()
     result = trainer.validate()
     model_id = trainer.export(out / 'model.safetensors', backbone, result, config)
-    validation_sheet(trainer, out / 'samples.png')
-    output.table('averaged weights on frames never trained on', ['measure', 'value'],
+    picture = trainer.picture()
+    output.table(f'averaged weights of step {kept} on frames never trained on', ['measure', 'value'],
                  [[name, value] for name, value in result.items()])
-    output.say(f'wrote {out / "model.safetensors"} and {out / "samples.png"}')
+    output.say(f'wrote {out / "model.safetensors"} and {picture}')
     output.write_json({'model': out / 'model.safetensors', 'model_id': model_id,
-                       'plan': asdict(plan), **result, 'pictures': [out / 'samples.png']},
-                      json_file)
-
-
-def _hash(path):
-    """Return a hash of a file's keys and values; comments may change."""
-    import yaml
-    values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
+                       'plan': asdict(plan), 'steps': trainer.step, 'step_kept': kept, **result,
+                       'pictures': [picture]}, json_file)
 
 
 def _numbers(text, name):

@@ -33,7 +33,7 @@ def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor, smooth: f
     :returns: scalar.
     """
     logits = logits.float()
-    weight = torch.full((logits.shape[1],), foreground_weight, device=logits.device)
+    weight = torch.full((logits.shape[1],), float(foreground_weight), device=logits.device)
     weight[0] = 1.0
     # By the number of pixels, not by their weights: a batch without instruments counts no more.
     entropy = functional.cross_entropy(logits, target, weight, reduction='sum') / target.numel()

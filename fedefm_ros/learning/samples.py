@@ -19,28 +19,28 @@ from pathlib import Path
 import cv2
 
 from fedefm_ros import labels
+from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.simulated import SimulatedFrames
-from fedefm_ros.learning.trainer import Trainer
 
 import numpy as np
 
 import torch
 
 
-def validation_sheet(trainer: Trainer, path: Path, count: int = 12, columns: int = 4) -> None:
-    """Write frames of the validation set: truth on the left, what was found on the right."""
-    frames = SimulatedFrames(1, trainer.plan.validation_seed, crop=512)
+def validation_sheet(network: torch.nn.Module, device: torch.device, seed: int, path: Path,
+                     count: int = 12, columns: int = 4) -> None:
+    """Write frames of a seed: truth on the left, what a network finds there on the right."""
+    frames = SimulatedFrames(1, seed, crop=512)
     tiles = []
-    trainer.average.eval()
     for scene in range(count):
         image, target = frames.of_scene(scene)
         with torch.inference_mode():
-            found = trainer.average(image[None].to(trainer.device)).argmax(dim=1)[0].cpu().numpy()
+            found = network(image[None].to(device)).argmax(dim=1)[0].cpu().numpy()
         grey = np.clip(image[0].numpy() * 160 + 60, 0, 255).astype(np.uint8)
         tiles.append(np.hstack([painted(grey, target.numpy()), painted(grey, found)]))
     rows = [np.hstack(tiles[i:i + columns // 2]) for i in range(0, count, columns // 2)]
     sheet = cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(path), sheet)
+    write_atomically(path, cv2.imencode('.png', sheet)[1].tobytes(), push=False)
 
 
 def painted(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ from torch.utils.data import Dataset
 #: How many frames share an anatomy (with other devices, exposure and orientation each time):
 #: an anatomy takes several times as long to make as a frame of it.
 FRAMES_PER_SCENE = 4
-#: How many crops are taken of a frame, each with other turns and grey levels.
+#: How many crops are taken of a frame by default, each with other turns and grey levels.
 CROPS_PER_FRAME = 2
 #: Share of the crops that are drawn around a place on an instrument: most others hold little.
 AIMED_SHARE = 0.5
@@ -46,7 +46,8 @@ class SimulatedFrames(Dataset):
     def __init__(self, samples: int, seed: int, crop: int = 384, size: int = 512,
                  shares: dict[str, float] | None = None, first: int = 0,
                  configs: tuple[SceneConfig, ...] = (),
-                 added: Sequence[tuple[np.ndarray, np.ndarray]] = (), added_share: float = 0.0):
+                 added: Sequence[tuple[np.ndarray, np.ndarray]] = (), added_share: float = 0.0,
+                 scenes_at_once: int = 1, crops_per_frame: int = CROPS_PER_FRAME):
         """
         Describe the set; samples are made when asked for.
 
@@ -58,6 +59,10 @@ class SimulatedFrames(Dataset):
         :param configs: settings of kinds that are not as by default.
         :param added: images and masks (``size``, ``size``) uint8 that come in between.
         :param added_share: how often, 0 to 1.
+        :param scenes_at_once: scenes that take turns, a sample each: a batch of as many samples
+            shows as many patients.
+        :param crops_per_frame: how many samples are of one frame; 1 for whole frames, which
+            would only be turned.
         :raises FedefmError: a share of nothing.
         """
         if added_share and not len(added):
@@ -75,9 +80,10 @@ class SimulatedFrames(Dataset):
         self._first = first
         own = {config.kind: config for config in configs}
         self._configs = [own.get(kind) or find(kind) for kind in self._kinds]
-        self._scene = None
-        self._scene_number = None
-        self._frame = self._mask = self._frame_number = None
+        self._crops_per_frame = crops_per_frame
+        self._samples_per_scene = FRAMES_PER_SCENE * crops_per_frame
+        self._scenes = _Newest(scenes_at_once, self._scene)
+        self._frames = _Newest(scenes_at_once, self._drawn)
 
     def __len__(self) -> int:
         """Return the number of samples left."""
@@ -85,13 +91,18 @@ class SimulatedFrames(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one sample."""
-        number = index + self._first
-        frame = number // CROPS_PER_FRAME
-        if frame != self._frame_number:
-            self._frame, self._mask = self._drawn(frame)
-            self._frame_number = frame
+        return self._sample(self._in_turn(index + self._first))
+
+    def _in_turn(self, place):
+        """Return the number of the sample at a place in the order: scenes take turns."""
+        turn, lane = divmod(place, self._scenes.size)
+        scene, within = divmod(turn, self._samples_per_scene)
+        return (scene * self._scenes.size + lane) * self._samples_per_scene + within
+
+    def _sample(self, number):
+        image, mask = self._frames[number // self._crops_per_frame]
         rng = np.random.default_rng((self._seed, number, 2))
-        image, mask = _augmented(rng, self._frame, self._mask, self._crop)
+        image, mask = _augmented(rng, image, mask, self._crop)
         return torch.from_numpy(image[None]), torch.from_numpy(mask.astype(np.int64))
 
     def _drawn(self, number):
@@ -108,20 +119,36 @@ class SimulatedFrames(Dataset):
 
     def of_scene(self, scene: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the first sample of a scene: for sets in which no two share an anatomy."""
-        return self[scene * FRAMES_PER_SCENE * CROPS_PER_FRAME]
+        return self._sample(scene * self._samples_per_scene)
 
     def frame(self, number: int) -> tuple[np.ndarray, GroundTruth]:
         """Return frame ``number`` before cropping: the image, (S, S) uint8, and its truth."""
         scene_number, variant = divmod(number, FRAMES_PER_SCENE)
-        if scene_number != self._scene_number:
-            rng = np.random.default_rng((self._seed, scene_number, 0))
-            config = self._configs[rng.choice(len(self._kinds), p=self._weights)]
-            spacing = config.spacing_mm.draw(rng) * 512 / self._size
-            self._scene = Scene(config, rng, self._size, spacing)
-            self._scene_number = scene_number
+        scene = self._scenes[scene_number]
         rng = np.random.default_rng((self._seed, scene_number, 1, variant))
-        self._scene.redraw_devices(rng)
-        return self._scene.render(self._scene.detector(rng))
+        scene.redraw_devices(rng)
+        return scene.render(scene.detector(rng))
+
+    def _scene(self, number):
+        rng = np.random.default_rng((self._seed, number, 0))
+        config = self._configs[rng.choice(len(self._kinds), p=self._weights)]
+        return Scene(config, rng, self._size, config.spacing_mm.draw(rng) * 512 / self._size)
+
+
+class _Newest:
+    """What a function makes of numbers; the newest few are kept."""
+
+    def __init__(self, size, make):
+        self.size = size
+        self._make = make
+        self._made = {}
+
+    def __getitem__(self, number):
+        if number not in self._made:
+            while len(self._made) >= self.size:
+                del self._made[next(iter(self._made))]
+            self._made[number] = self._make(number)
+        return self._made[number]
 
 
 def _augmented(rng, image, mask, crop):

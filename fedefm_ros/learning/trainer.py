@@ -15,17 +15,19 @@
 """Train a segmentation network on simulated frames; resumable, seeded, on CPU or CUDA."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 import json
 from pathlib import Path
 import time
 
 from fedefm_ros.backbones.checkpoint import ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.calibration import choose_min_confidence, marked
 from fedefm_ros.learning.loop import Loop
-from fedefm_ros.learning.losses import cross_entropy_and_dice
-from fedefm_ros.learning.simulated import SimulatedFrames
+from fedefm_ros.learning.losses import segmentation_loss
+from fedefm_ros.learning.samples import validation_sheet
+from fedefm_ros.learning.simulated import CROPS_PER_FRAME, SimulatedFrames
 from fedefm_ros.simulation.config import SceneConfig
 
 import numpy as np
@@ -52,6 +54,8 @@ class TrainingPlan:
     """Decay of the averaged weights, which are what is kept in the end."""
     foreground_weight: float = 4.0
     """Weight of instrument pixels in the cross-entropy."""
+    centreline_share: float = 0.0
+    """Of clDice in the loss."""
     parent: str = ''
     """Id of the model whose weights it starts from; none: random weights."""
     freeze_norms: bool = False
@@ -60,15 +64,23 @@ class TrainingPlan:
     """Images of a data set that come between the simulated ones."""
     added_share: float = 0.0
     """How often, 0 to 1."""
+    added: str = ''
+    """Hash of those images and masks."""
     scenes: tuple[str, ...] = ()
     """Kinds with settings that are not as by default: kind and hash of the settings."""
+    scenes_at_once: int = 1
+    """Scenes that take turns in the order of the samples."""
+    crops_per_frame: int = CROPS_PER_FRAME
+    patience: int = 0
+    """Validations without a better mean Dice after which it stops and keeps the best weights
+    instead of the last; 0: never."""
     seed: int = 1
     validation_frames: int = 64
     validation_seed: int = 900_001
 
 
 class Trainer(Loop):
-    """One run; its folder has ``state.pt``, ``log.jsonl`` and ``tensorboard``."""
+    """One run; its folder has ``state.pt``, ``log.jsonl``, ``samples.png``, ``tensorboard``."""
 
     memory_format = torch.channels_last
     mixed_precision = True
@@ -100,17 +112,45 @@ class Trainer(Loop):
         super().__init__(network, plan, folder, device, workers)
         #: Plans that earlier parts of this run followed, and until which step; none: it had one.
         self.earlier: list[dict] = []
+        #: One row a validation.
+        self.log: list[dict] = []
+        self._best = None
         state = self.saved()
         if state:
             self.resume(state)
             self.earlier = state.get('earlier', [])
-            if state['plan'] != asdict(plan):
+            self.log = json.loads(state.get('log', '[]'))
+            self._best = state.get('best')
+            # What a plan of an older version does not say is as by default.
+            before = {**{one.name: one.default for one in fields(plan)}, **state['plan']}
+            if before != asdict(plan):
                 self.earlier.append({'until_step': self.step, 'plan': state['plan']})
+            self._write_log()
 
     def run(self, report: Callable[[int, float], None] = lambda step, loss: None,
             check_every: int = 1000) -> None:
-        """Train to the plan's last step; ``report`` is called after each step."""
-        self.follow(self.samples, check_every, report)
+        """Train to the plan's end or until stopped early; ``report`` follows each step."""
+        if not self.finished:
+            self.follow(self.samples, check_every, report)
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the mean Dice has not risen for as long as the plan has patience."""
+        if not self.plan.patience or not self.log:
+            return False
+        means = [_mean_dice(row) for row in self.log]
+        return len(means) - 1 - means.index(max(means)) >= self.plan.patience
+
+    def keep_best(self) -> int:
+        """
+        Go back to the best averaged weights of a run with patience; return their step.
+
+        Without patience the last ones stay.
+        """
+        if self._best is None:
+            return self.step
+        self.average.load_state_dict(self._best)
+        return max(self.log, key=_mean_dice)['step']
 
     @property
     def samples(self) -> SimulatedFrames:
@@ -118,21 +158,40 @@ class Trainer(Loop):
         plan = self.plan
         return SimulatedFrames(plan.steps * plan.batch, plan.seed, plan.crop,
                                first=self.step * plan.batch, added=self._added,
-                               added_share=plan.added_share, configs=self._scenes)
+                               added_share=plan.added_share, configs=self._scenes,
+                               scenes_at_once=plan.scenes_at_once,
+                               crops_per_frame=plan.crops_per_frame)
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return cross-entropy and Dice loss, a scalar."""
-        return cross_entropy_and_dice(logits, target,
-                                      foreground_weight=self.plan.foreground_weight)
+        """Return cross-entropy and Dice loss, with as much clDice as the plan says; a scalar."""
+        return segmentation_loss(logits, target, self.plan.centreline_share,
+                                 self.plan.foreground_weight)
 
     def check(self, loss: float) -> dict[str, float]:
-        """Validate, log, save the state; return the measures."""
+        """Validate, save the state, write log and pictures; return the measures."""
         scores = self.validate()
-        row = {'step': self.step, 'loss': loss, 'time': time.time(), **scores}
-        with open(self.folder / 'log.jsonl', 'a', encoding='utf-8') as log:
-            log.write(json.dumps(row) + '\n')
-        self.save(plan=asdict(self.plan), earlier=self.earlier)
+        self.log.append({'step': self.step, 'loss': loss, 'time': time.time(), **scores})
+        if self.plan.patience and max(self.log, key=_mean_dice) is self.log[-1]:
+            self._best = {name: value.clone()
+                          for name, value in self.average.state_dict().items()}
+        # The state first: a log with rows that it lacks would have them twice after a kill.
+        self.save(plan=asdict(self.plan), earlier=self.earlier, log=json.dumps(self.log),
+                  best=self._best)
+        self._write_log()
+        self.picture()
         return scores
+
+    def _write_log(self):
+        lines = ''.join(json.dumps(row) + '\n' for row in self.log)
+        write_atomically(self.folder / 'log.jsonl', lines.encode())
+
+    def picture(self) -> Path:
+        """Write frames never trained on with what the averaged weights find; return the path."""
+        path = self.folder / 'samples.png'
+        self.average.eval()
+        count = min(12, self.plan.validation_frames // 2 * 2) or 1
+        validation_sheet(self.average, self.device, self.plan.validation_seed, path, count)
+        return path
 
     def validate(self) -> dict[str, float]:
         """Return pooled Dice of the averaged weights on frames of a seed never trained on."""
@@ -180,3 +239,7 @@ class Trainer(Loop):
             'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores,
             **({'earlier_plans': self.earlier} if self.earlier else {})})
         return save_checkpoint(path, self.average.module, spec)
+
+
+def _mean_dice(row):
+    return (row['dice_catheter'] + row['dice_guidewire']) / 2

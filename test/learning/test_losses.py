@@ -14,11 +14,14 @@
 
 """Losses, on cases that can be reckoned by hand."""
 
+import math
+
 from fedefm_ros.learning.losses import centreline_dice
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.losses import segmentation_loss
+from fedefm_ros.learning.losses import soft_dice
 
-from monai.losses import SoftclDiceLoss
+from monai.losses import DiceLoss, SoftclDiceLoss
 
 import pytest
 
@@ -42,6 +45,52 @@ def test_the_right_answer_costs_nothing_and_none_at_all_costs_much():
     nothing = float(centreline_dice(logits_of(torch.zeros_like(truth)), truth))
     # The catheter is absent and right; of the wire: precision 1, recall 5 / 45.
     assert nothing == pytest.approx(0.5 * (1 - 2 * (5 / 45) / (1 + 5 / 45)), abs=1e-3)
+
+
+def four_pixels():
+    """Return logits whose probabilities are plain fractions, (2, 3, 1, 2), and the truth."""
+    chances = [[(0.5, 0.25, 0.25), (0.1, 0.8, 0.1)], [(0.2, 0.2, 0.6), (0.7, 0.2, 0.1)]]
+    truth = torch.tensor([[[0, 1]], [[2, 2]]])
+    return torch.tensor(chances).log().movedim(-1, 1)[:, :, None, :], truth
+
+
+@pytest.mark.parametrize('weight', [4.0, 1.0, 4, 1])
+def test_cross_entropy_and_dice_are_those_reckoned_by_hand(weight):
+    logits, truth = four_pixels()
+    # Of the background's pixel 1 counts, of the three others the weight; over four pixels.
+    entropy = -(math.log(0.5) + weight * (math.log(0.8) + math.log(0.6) + math.log(0.1))) / 4
+    # Catheter: overlap 0.8, found 0.25 + 0.8 + 0.2 + 0.2, true 1. Wire: 0.6 + 0.1, 1.05, 2.
+    dice = 1 - ((2 * 0.8 + 3) / (1.45 + 1 + 3) + (2 * 0.7 + 3) / (1.05 + 2 + 3)) / 2
+    assert float(soft_dice(logits, truth, smooth=3.0)) == pytest.approx(dice, abs=1e-6)
+    loss = cross_entropy_and_dice(logits, truth, smooth=3.0, foreground_weight=weight)
+    assert float(loss) == pytest.approx(entropy + dice, abs=1e-6)
+
+
+def test_a_weight_that_is_a_whole_number_is_a_number():
+    logits, truth = four_pixels()
+    assert torch.equal(segmentation_loss(logits, truth, foreground_weight=4),
+                       segmentation_loss(logits, truth, foreground_weight=4.0))
+
+
+@pytest.mark.parametrize('smooth', [50.0, 1.0, 1e-5])
+@pytest.mark.parametrize('seed', range(3))
+def test_soft_dice_agrees_with_monai_over_a_batch(smooth, seed):
+    torch.manual_seed(seed)
+    logits = 3 * torch.randn(3, 3, 24, 32)
+    truth = torch.randint(0, 3, (3, 24, 32))
+    truth[1][truth[1] == 1] = 0  # an image without a catheter
+    theirs = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True,
+                      smooth_nr=smooth, smooth_dr=smooth)
+    both = [logits.clone().requires_grad_() for _ in range(2)]
+    losses = soft_dice(both[0], truth, smooth), theirs(both[1], truth[:, None])
+    assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-6)
+    for loss in losses:
+        loss.backward()
+    assert torch.allclose(both[0].grad, both[1].grad, atol=1e-6)
+    # Image by image it is another loss.
+    assert abs(float(DiceLoss(include_background=False, to_onehot_y=True, softmax=True,
+                              smooth_nr=smooth, smooth_dr=smooth)(logits, truth[:, None]))
+               - losses[0].item()) > 1e-3
 
 
 def test_a_gap_costs_what_its_length_says():

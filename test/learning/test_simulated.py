@@ -34,6 +34,21 @@ def test_a_sample_is_the_same_whenever_it_is_asked_for():
     assert len(late) == 5
 
 
+def test_scenes_that_take_turns_have_the_same_samples_in_another_order():
+    plain = SimulatedFrames(24, seed=5, crop=64, size=128, crops_per_frame=1)
+    mixed = SimulatedFrames(24, seed=5, crop=64, size=128, crops_per_frame=1, scenes_at_once=3)
+    late = SimulatedFrames(24, seed=5, crop=64, size=128, crops_per_frame=1, scenes_at_once=3,
+                           first=13)
+    order = [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+    order += [12 + place for place in order]
+    for place, number in enumerate(order):
+        image, mask = mixed[place]
+        expected, expected_mask = plain[number]
+        assert torch.equal(image, expected) and torch.equal(mask, expected_mask)
+    assert torch.equal(late[2][0], mixed[15][0])
+    assert torch.equal(mixed.of_scene(1)[0], plain[4][0])
+
+
 def test_a_sample_is_what_the_network_takes():
     image, mask = SimulatedFrames(3, seed=5, crop=96, size=256)[0]
     assert image.shape == (1, 96, 96) and image.dtype == torch.float32

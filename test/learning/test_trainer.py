@@ -24,6 +24,7 @@ from fedefm_ros.learning import loop, optimisers
 from fedefm_ros.learning.loop import learning_rate_at
 from fedefm_ros.learning.losses import cross_entropy_and_dice
 from fedefm_ros.learning.optimisers import OPTIMISERS
+from fedefm_ros.learning.simulated import FRAMES_PER_SCENE
 from fedefm_ros.learning.trainer import Trainer
 from fedefm_ros.learning.trainer import TrainingPlan
 from fedefm_ros.simulation.config import read
@@ -98,6 +99,49 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path, optim
     board.Reload()
     assert [event.step for event in board.Scalars('loss')] == [1, 2, 3, 4]
     assert [event.step for event in board.Scalars('validation/dice_catheter')] == [2, 4]
+
+
+def test_a_run_with_patience_stops_and_keeps_the_best_weights(tmp_path, monkeypatch):
+    scores = iter([0.3, 0.5, 0.4, 0.5, 0.2, 0.9])
+    kept = []
+
+    def validate(self):
+        kept.append({name: value.clone() for name, value in self.average.state_dict().items()})
+        return {'dice_catheter': next(scores), 'dice_guidewire': 0.5}
+
+    monkeypatch.setattr(Trainer, 'validate', validate)
+    made = trainer(tmp_path, replace(PLAN, steps=6, patience=2))
+    made.run(check_every=1)
+    assert made.finished and made.step == 4  # the second 0.5 is no better than the first
+    again = trainer(tmp_path, replace(PLAN, steps=6, patience=2))
+    again.run(check_every=1)
+    assert again.step == 4 and again.keep_best() == 2
+    for name, value in again.average.state_dict().items():
+        assert torch.equal(value, kept[1][name]), name
+
+
+def test_a_run_stopped_between_its_state_and_its_log_has_each_row_once(tmp_path, monkeypatch):
+    whole = trainer(tmp_path)
+    monkeypatch.setattr(whole, '_write_log', lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        whole.run(check_every=2)
+    assert not (tmp_path / 'log.jsonl').exists()
+    trainer(tmp_path).run(check_every=2)
+    log = (tmp_path / 'log.jsonl').read_text().splitlines()
+    assert [json.loads(line)['step'] for line in log] == [2, 4]
+
+
+def test_a_plan_that_lacks_what_is_newer_is_the_same_plan(tmp_path):
+    trainer(tmp_path, replace(PLAN, steps=2)).run()
+    state = torch.load(tmp_path / 'state.pt', weights_only=True)
+    for name in ('patience', 'scenes_at_once', 'crops_per_frame', 'added', 'centreline_share'):
+        del state['plan'][name]
+    for name in ('log', 'best'):
+        del state[name]
+    torch.save(state, tmp_path / 'state.pt')
+    assert trainer(tmp_path, replace(PLAN, steps=2)).earlier == []
+    told = trainer(tmp_path, replace(PLAN, steps=2, scenes_at_once=2)).earlier
+    assert [one['until_step'] for one in told] == [2]
 
 
 def test_a_run_does_not_go_on_with_another_optimiser(tmp_path):
@@ -187,7 +231,7 @@ def test_a_run_trains_on_the_scenes_it_is_given_and_is_validated_on_the_default_
     samples, kinds = made.samples, set()
     for number in range(0, 96, 8):
         _, truth = samples.frame(number)
-        kinds.add((samples._scene.kind, bool(truth.mask.any())))
+        kinds.add((samples._scenes[number // FRAMES_PER_SCENE].kind, bool(truth.mask.any())))
     assert ('human', True) not in kinds and any(held for _, held in kinds)
     assert any(target.any() for _, target in made._validation(plan.validation_frames))
     made.run()
