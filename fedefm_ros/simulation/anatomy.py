@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import cv2
 
 from fedefm_ros.simulation import anatomy_settings as settings
-from fedefm_ros.simulation import clutter
+from fedefm_ros.simulation import bones, clutter
 from fedefm_ros.simulation.anatomy_settings import KINDS
 from fedefm_ros.simulation.fields import (
     blobs, coordinates, noise_field, soft_step, wavy_distance)
@@ -150,6 +150,15 @@ def _brighten(ranges, layer, rng, scale):
             ranges.edge_px.draw(rng) * scale)
 
 
+def _add_shells(ranges, layer, rng, scale):
+    """Add broad bony shells with sharp rims, what skull base and pelvic ring have alike."""
+    for _ in range(ranges.count.draw(rng)):
+        shell = noise_field(rng, layer.shape, ranges.period_px.draw(rng) * scale, 2)
+        d = (shell - rng.normal(0, 0.5)) / (np.std(shell) * 2.5 / (150 * scale))
+        layer += ranges.strength.draw(rng) * soft_step(d, 2 * scale)
+        layer += ranges.rim.draw(rng) * np.exp(-(d / (rng.uniform(1.5, 5) * scale)) ** 2)
+
+
 def _human(ranges, rng, shape, scale):
     fixed = _body(ranges.body, rng, shape)
     moving = _tissue(ranges.tissue, rng, shape, scale)
@@ -166,14 +175,12 @@ def _human(ranges, rng, shape, scale):
         if happens(rng, ranges.abdomen.spine):
             fixed += _spine(ranges.spine, rng, shape, scale)
         _brighten(ranges.abdomen.gas, moving, rng, scale)
+    elif region == 'pelvis' and happens(rng, ranges.pelvis.chance):
+        fixed += bones.pelvis(ranges.pelvis, rng, shape, scale)
+    elif region == 'head' and happens(rng, ranges.head.chance):
+        fixed += bones.head(ranges.head, rng, shape, scale)
     else:
-        # Skull base or pelvic ring: broad bony shells with sharp rims.
-        shells = ranges.shells
-        for _ in range(shells.count.draw(rng)):
-            shell = noise_field(rng, shape, shells.period_px.draw(rng) * scale, 2)
-            d = (shell - rng.normal(0, 0.5)) / (np.std(shell) * 2.5 / (150 * scale))
-            fixed += shells.strength.draw(rng) * soft_step(d, 2 * scale)
-            fixed += shells.rim.draw(rng) * np.exp(-(d / (rng.uniform(1.5, 5) * scale)) ** 2)
+        _add_shells(ranges.shells, fixed, rng, scale)
     clutter.add_patient_clutter(rng, ranges.clutter, fixed, moving, scale)
     return Anatomy(fixed, moving)
 

@@ -123,6 +123,19 @@ class Shells:
 
 
 @dataclass(frozen=True)
+class Bones:
+    """A region's own bones, see bones.py."""
+
+    chance: Chance
+    """Of a picture of the region to show them, in place of shells."""
+    scale: Annotated[Range, Within(0.1, 10.0)]
+    strength: Absorption
+    rim: Absorption
+    """Of cortical bone at the borders."""
+    edge_px: Size
+
+
+@dataclass(frozen=True)
 class Leads:
     """ECG leads on the skin."""
 
@@ -218,6 +231,8 @@ class Human:
     abdomen: Abdomen
     shells: Shells
     """Of pelvis and head."""
+    pelvis: Bones
+    head: Bones
     clutter: Clutter
 
 

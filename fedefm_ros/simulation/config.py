@@ -18,10 +18,11 @@ Read what decides a kind of simulated fluoroscopy: config/simulation/*.yaml.
 A file of one's own may leave out what is as in the default file of its kind.
 """
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, MISSING
 from functools import lru_cache
 import math
 from pathlib import Path
+from types import UnionType
 import typing
 from typing import Annotated, Any
 
@@ -121,6 +122,8 @@ def _check_whole(config):
         if strange:
             raise FedefmError(f'{place}: {", ".join(strange)} is not known; known are '
                               f'{", ".join(known)}')
+    if not any(role.weight for role in roles.values()):
+        raise FedefmError('devices.catheter.roles: the weights are all 0')
     counts = [('devices.count', config.devices.count)]
     if config.kind == 'human':
         counts.append(('anatomy.thorax.domes', config.anatomy.thorax.domes))
@@ -144,20 +147,23 @@ def _build(cls, values, base, place, kinds=None):
                           f'{", ".join(field.name for field in fields(cls))}')
     hints = {**typing.get_type_hints(cls, include_extras=True), **(kinds or {})}
     made = {}
-    for name in (field.name for field in fields(cls)):
+    for field in fields(cls):
+        name = field.name
         inner = _join(place, name)
         old = getattr(base, name, None)
         if name in values:
             made[name] = _value(hints[name], values[name], old, inner)
         elif base is not None:
             made[name] = old
-        else:
+        elif field.default is MISSING:
             raise FedefmError(f'{inner} is missing')
     return cls(**made)
 
 
 def _value(hint, value, base, place):
     within = Within(-math.inf, math.inf)
+    if isinstance(hint, UnionType):  # a table that may be left out
+        hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is Annotated:
         hint, within = typing.get_args(hint)
     if is_dataclass(hint) and hint not in (Range, LogRange, Count):
@@ -166,7 +172,7 @@ def _value(hint, value, base, place):
         if not isinstance(value, dict) or not value:
             raise FedefmError(f'{place} is {value!r}; a table was expected')
         kind = typing.get_args(hint)[1]
-        return {str(key): _value(kind, one, None, _join(place, key))
+        return {str(key): _value(kind, one, (base or {}).get(str(key)), _join(place, key))
                 for key, one in value.items()}
     if hint is str:
         return value

@@ -16,7 +16,7 @@
 From line integrals to the picture on the screen: what the X-ray chain does.
 
 Beer-Lambert transmission, scatter and veiling glare, focal-spot and detector blur, quantum and
-electronic noise at a dose, recursive filtering, automatic exposure, collimation, display.
+electronic noise at a dose, recursive filtering, automatic exposure, collimation, display, text.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ import cv2
 
 from fedefm_ros.simulation import config
 from fedefm_ros.simulation.fields import coordinates, soft_step
+from fedefm_ros.simulation.overlay import Overlay, random_overlay
 from fedefm_ros.simulation.ranges import happens, Range
 from fedefm_ros.simulation.settings import Collimator, Xray
 
@@ -56,6 +57,8 @@ class XrayChain:
     """(H, W) float32, 0 behind the collimator's blades, 1 in the field."""
     border: float
     """Grey of the area behind the blades, 0 to 1."""
+    overlay: Overlay | None = None
+    """What the console writes over it."""
 
 
 def random_field(rng: np.random.Generator, ranges: Collimator,
@@ -105,7 +108,8 @@ def random_chain(rng: np.random.Generator, ranges: Xray | str,
         white=Range(max(ranges.white.low, black + 0.2), ranges.white.high).draw(rng),
         sharpen=ranges.sharpen.draw(rng),
         field=random_field(rng, ranges.collimator, shape),
-        border=ranges.border.draw(rng))
+        border=ranges.border.draw(rng),
+        overlay=random_overlay(rng, ranges.text, shape))
 
 
 class Detector:
@@ -163,7 +167,8 @@ class Detector:
             grey = cv2.pow(grey, chain.gamma)
         grey = chain.black + (chain.white - chain.black) * grey
         grey = chain.border + (grey - chain.border) * chain.field
-        return cv2.convertScaleAbs(grey, alpha=255.0)
+        image = cv2.convertScaleAbs(grey, alpha=255.0)
+        return image if chain.overlay is None else chain.overlay.over(image)
 
 
 def _with_scatter(primary, ratio):

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from fedefm_ros import labels
 from fedefm_ros.simulation.curves import integrate, smooth_noise
+from fedefm_ros.simulation.fields import soft_step
 from fedefm_ros.simulation.ranges import happens, Weights
 from fedefm_ros.simulation.rendering import cylinder, hollow_cylinder, near_curve
 from fedefm_ros.simulation.settings import Devices
@@ -55,6 +56,17 @@ GUIDEWIRE_SHAPES = {
 
 
 @dataclass(frozen=True)
+class Band:
+    """A stretch of a device that is denser than the rest: a marker band, a transducer."""
+
+    from_tip_px: float
+    """Of its middle."""
+    length_px: float
+    factor: float
+    """Attenuation, of the shaft's."""
+
+
+@dataclass(frozen=True)
 class Device:
     """One device in one image; ``points`` may run beyond the image."""
 
@@ -73,6 +85,9 @@ class Device:
     texture: float = 0.0
     """Strength of the braid or coil pattern, 0 to 1."""
     texture_period_px: float = 4.0
+    bands: tuple[Band, ...] = ()
+    over_wire: bool = False
+    """Runs over a thin wire that shows in it (monorail)."""
     start: int = 0
     """First sample that is drawn: a wire in a catheter may be seen only beyond its tip."""
     hidden_until: int = 0
@@ -106,6 +121,9 @@ def draw_attenuation(device: Device, attenuation: np.ndarray) -> None:
         to_tip = len(points) - 1 - tube.arc
         blend = np.clip((device.tip_length_px - to_tip) / 3.0, 0.0, 1.0)
         strength = device.attenuation * (1.0 + blend * (device.tip_factor - 1.0))
+        for band in device.bands:
+            inside = 0.5 * band.length_px - np.abs(to_tip - band.from_tip_px)
+            strength = strength * (1.0 + soft_step(inside, 1.0) * (band.factor - 1.0))
         if device.thickness is not None and len(device.thickness):
             # Before the shape a strip of a few pixels leads to it, so that no edge shows.
             at = np.arange(1 - len(device.thickness), 1)
@@ -174,11 +192,12 @@ def random_entry(rng: np.random.Generator, size: int) -> tuple[np.ndarray, float
 
 def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
                     ranges: Devices) -> Device:
-    """Return a random guide, diagnostic or micro catheter that enters a square image."""
+    """Return a random guide, diagnostic, micro or imaging catheter that enters a square image."""
     build, contrast = ranges.catheter, ranges.contrast
-    name = Weights({name: role.weight for name, role in build.roles.items()}).draw(rng)
-    french = {name: role.french.draw(rng) for name, role in build.roles.items()}[name]
-    role = build.roles[name]
+    roles = {name: role for name, role in build.roles.items() if role.weight}
+    name = Weights({name: role.weight for name, role in roles.items()}).draw(rng)
+    french = {name: role.french.draw(rng) for name, role in roles.items()}[name]
+    role = roles[name]
     radius = max(0.5 * french * FRENCH_MM / spacing_mm, 1.1)
     shape = CATHETER_SHAPES[role.shapes.draw(rng)]
     start, heading = random_entry(rng, size)
@@ -187,13 +206,30 @@ def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
     curvature, shaped = random_shape(rng, shape, spacing_mm, length, bend)
     attenuation = contrast * build.attenuation.draw(rng)
     filled = happens(rng, build.filled)
+    if role.transducer:  # a core in place of a lumen
+        attenuation, filled = attenuation * role.transducer.shaft.draw(rng), False
     return Device(
         labels.CATHETER, integrate(start, heading, curvature), radius,
         wall=build.wall.draw(rng), attenuation=attenuation,
         tip_length_px=build.tip_mm.draw(rng) / spacing_mm, tip_factor=build.tip_factor.draw(rng),
         filling=contrast * build.filling.draw(rng) if filled else 0.0,
         texture=build.braid.draw(rng), texture_period_px=build.braid_period_px.draw(rng),
+        bands=tuple(_bands(rng, role, spacing_mm)), over_wire=role.transducer is not None,
         shaped=shaped)
+
+
+def _bands(rng, role, spacing_mm):
+    """Yield a catheter's marker bands and its transducer."""
+    if role.bands and happens(rng, role.bands.chance):
+        count, from_tip = role.bands.count.draw(rng), role.bands.from_tip_mm.draw(rng)
+        gap, length = role.bands.gap_mm.draw(rng), role.bands.length_mm.draw(rng)
+        factor = role.bands.factor.draw(rng)
+        for index in range(count):
+            yield Band((from_tip + index * gap) / spacing_mm, length / spacing_mm, factor)
+    if role.transducer:
+        yield Band(role.transducer.from_tip_mm.draw(rng) / spacing_mm,
+                   role.transducer.length_mm.draw(rng) / spacing_mm,
+                   role.transducer.factor.draw(rng))
 
 
 def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ranges: Devices,
@@ -204,7 +240,8 @@ def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ran
     :param inside: the catheter whose lumen guides the wire.
     """
     build = ranges.guidewire
-    thin = happens(rng, build.thin)
+    over_wire = inside is not None and inside.over_wire
+    thin = over_wire or happens(rng, build.thin)
     diameter = rng.choice(build.thin_inch if thin else build.thick_inch)
     radius = max(0.5 * diameter * INCH_MM / spacing_mm, 0.55)
     shape = GUIDEWIRE_SHAPES[build.shapes.draw(rng)]
@@ -224,7 +261,7 @@ def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ran
         free = integrate(shared[-1], heading, curvature)
         points = np.vstack([shared, free[1:]])
         hidden = len(shared) - 1
-        start = 0 if happens(rng, build.seen_in_lumen) else hidden
+        start = 0 if over_wire or happens(rng, build.seen_in_lumen) else hidden
     tip = build.attenuation.draw(rng) * (1.0 if thin else build.thick_factor)
     shaft = build.shaft.draw(rng)
     return Device(

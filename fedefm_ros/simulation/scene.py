@@ -184,7 +184,7 @@ def _random_devices(rng, ranges, size, spacing_mm, count):
         catheter = _turned(rng, devices.random_catheter(rng, size, spacing_mm, ranges),
                            ranges.turned)
         chosen.append(catheter)
-        if happens(rng, ranges.wire_in_catheter):
+        if catheter.over_wire or happens(rng, ranges.wire_in_catheter):
             wire = devices.random_guidewire(rng, size, spacing_mm, ranges, catheter)
             if wire.radius_px > 0.7 * catheter.radius_px:
                 wire = replace(wire, radius_px=max(0.55, 0.6 * catheter.radius_px))

@@ -58,6 +58,19 @@ class Collimator:
 
 
 @dataclass(frozen=True)
+class Text:
+    """What a console writes into the picture: names, numbers, a frame; see overlay.Overlay."""
+
+    chance: Chance
+    lines: Number
+    """At most one of each sort is written."""
+    height_px: Size
+    """Of a capital letter."""
+    frame: Chance
+    """Of a line around the picture, or marks in its corners."""
+
+
+@dataclass(frozen=True)
 class Xray:
     """Settings of an acquisition, see detector.XrayChain."""
 
@@ -74,6 +87,35 @@ class Xray:
     sharpen: Annotated[Mixture, Within(0.0, 10.0)]
     border: Annotated[Mixture, Within(0.0, 1.0)]
     collimator: Collimator
+    text: Text
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Marker bands near a catheter's end, at even gaps."""
+
+    chance: Chance
+    """Of a catheter to have them."""
+    count: Number
+    from_tip_mm: Annotated[Range, Within(0.0, 500.0)]
+    """Of the one nearest to the tip."""
+    gap_mm: Size
+    """From the middle of one to the middle of the next."""
+    length_mm: Size
+    factor: Annotated[Range, Within(0.0, 50.0)]
+    """Attenuation, of the shaft's."""
+
+
+@dataclass(frozen=True)
+class Transducer:
+    """What makes a catheter one that images (IVUS, OCT): it runs over a wire that shows in it."""
+
+    from_tip_mm: Annotated[Range, Within(0.0, 500.0)]
+    length_mm: Size
+    factor: Annotated[Range, Within(0.0, 50.0)]
+    """Attenuation, of the shaft's."""
+    shaft: Annotated[Range, Within(0.01, 10.0)]
+    """Attenuation of the shaft, of another catheter's."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +128,8 @@ class CatheterRole:
     """How much the shaft winds, radians per 100 pixels (standard deviation)."""
     shapes: Weights
     """Names of devices.CATHETER_SHAPES."""
+    bands: Bands | None = None
+    transducer: Transducer | None = None
 
 
 @dataclass(frozen=True)

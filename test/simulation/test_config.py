@@ -57,7 +57,7 @@ def test_default_files_are_what_the_shipped_model_was_trained_on(kind):
     assert config.devices.contrast == contrast
     assert config.devices.count.values == (0, 1, 2)
     assert {name: (role.french.low, role.french.high)
-            for name, role in config.devices.catheter.roles.items()} \
+            for name, role in config.devices.catheter.roles.items() if role.weight} \
         == {'guide': (5, 8.2), 'diagnostic': (4, 6.2), 'micro': (1.9, 3.0)}
     moving = config.motions.breath.amplitude_px.high > 0
     assert moving == bool(config.motions.heart.beats) == (kind in ('human', 'animal'))
@@ -98,6 +98,15 @@ def test_what_a_file_leaves_out_is_as_by_default(tmp_path):
     assert config.motions == default.motions
 
 
+def test_roles_that_a_file_names_are_the_ones_there_are_and_keep_what_it_does_not_say(tmp_path):
+    default = find('human').devices.catheter.roles
+    roles = read(written(tmp_path, 'kind: human\ndevices: {catheter: {roles: {micro: {}, imaging: '
+                         '{weight: 0.2, french: [3, 3]}}}}\n')).devices.catheter.roles
+    assert list(roles) == ['micro', 'imaging'] and roles['micro'] == default['micro']
+    assert roles['imaging'].weight == 0.2 and roles['imaging'].french == Range(3, 3)
+    assert roles['imaging'].transducer == default['imaging'].transducer
+
+
 def test_settings_decide_the_pictures(tmp_path):
     path = written(tmp_path, 'kind: phantom\nxray: {photons: [20, 20]}\n')
     noisy, default = (next(iter(FluoroscopySimulator(kind, 128, seed=3)))
@@ -127,8 +136,14 @@ def test_settings_decide_the_pictures(tmp_path):
     ('devices: {count: {many: 1}}', 'devices.count has the keys'),
     ('devices: {lone_wire: 1.5}', 'devices.lone_wire has 1.5; 0 to 1'),
     ('devices: {guidewire: {shapes: {hook: 1}}}', 'devices.guidewire.shapes: hook'),
-    ('devices: {catheter: {roles: {guide: {weight: 1}}}}',
-     'devices.catheter.roles.guide.french is missing'),
+    ('devices: {catheter: {roles: {balloon: {weight: 1}}}}',
+     'devices.catheter.roles.balloon.french is missing'),
+    ('devices: {catheter: {roles: {imaging: {}}}}', 'devices.catheter.roles: the weights are all'),
+    ('devices: {catheter: {roles: {guide: {bands: {chance: 1}}}}}',
+     'devices.catheter.roles.guide.bands.count is missing'),
+    ('devices: {catheter: {roles: {imaging: {transducer: {length_mm: 3}}}}}',
+     'devices.catheter.roles.imaging.transducer.length_mm is 3'),
+    ('xray: {text: {chance: 2}}', 'xray.text.chance has 2'),
     ('anatomy: {tubes: {count: [1, 2]}}', 'anatomy.tubes is not known'),
     ('kind: robot', "kind is 'robot'; expected one of human")])
 def test_what_cannot_be_is_refused_with_file_and_key(tmp_path, text, said):
@@ -166,6 +181,17 @@ def test_wires_may_be_fainter_than_the_limit_and_tips_turned(tmp_path):
 def test_default_files_have_neither_fainter_wires_nor_turned_tips(kind):
     devices = find(kind).devices
     assert devices.turned == 0 and devices.visible.faint_wire == Range(1, 1)
+
+
+@pytest.mark.parametrize('name', ['procedure', *(f'training/{kind}' for kind in (
+    'human', 'animal', 'phantom'))])
+def test_files_for_training_and_procedures_have_imaging_catheters_and_text(name):
+    config = read(config_dir() / 'simulation' / f'{name}.yaml')
+    roles = config.devices.catheter.roles
+    assert roles['imaging'].weight > 0 and config.xray.text.chance > 0
+    assert roles['guide'] == find(config.kind).devices.catheter.roles['guide']
+    if name != 'procedure':
+        assert roles['diagnostic'].bands.count.high > 2 and roles['micro'].bands
 
 
 @pytest.mark.parametrize('path', sorted((config_dir() / 'simulation').glob('**/*.yaml')),

@@ -16,8 +16,11 @@
 
 from dataclasses import replace
 
+from fedefm_ros.simulation.config import find
 from fedefm_ros.simulation.detector import Detector
 from fedefm_ros.simulation.detector import random_chain
+from fedefm_ros.simulation.detector import random_field
+from fedefm_ros.simulation.ranges import Range
 
 import numpy as np
 import pytest
@@ -74,3 +77,82 @@ def test_lag_carries_the_previous_frame_over():
     band = np.s_[45:55, 16:80]
     assert after(0.5, darker)[band].mean() < after(0.5, ramp())[band].mean() - 5
     assert after(0.0, darker)[band].mean() > after(0.5, darker)[band].mean()
+
+
+def exposed(attenuation, seed=0, **changes):
+    return Detector(chain(**changes), np.random.default_rng(seed)).expose(attenuation)
+
+
+@pytest.mark.parametrize('thicker', [0.5, 3.0])
+def test_automatic_exposure_keeps_level_and_noise_whatever_the_thickness(thicker):
+    # In the same sequence: the display's levels are those of the first frame.
+    detector = Detector(chain(photons=500), np.random.default_rng(0))
+    thin, thick = detector.expose(ramp()), detector.expose(ramp() + np.float32(thicker))
+    assert thick.mean() == pytest.approx(thin.mean(), abs=1.0)
+    middle = np.s_[:, 60:68]
+    assert np.median(thick[middle]) == pytest.approx(np.median(thin[middle]), abs=4)
+    assert thick[middle].std() == pytest.approx(thin[middle].std(), rel=0.1)
+
+
+def test_blur_widens_an_edge():
+    def width(blur):
+        step = np.zeros(SHAPE, np.float32)
+        step[:, 64:] = 0.5
+        row = exposed(step, blur_px=blur)[40:90].mean(axis=0)
+        high, low = row[:20].mean(), row[-20:].mean()
+        share = (row - low) / (high - low)
+        return np.interp(-0.1, -share, np.arange(128)) - np.interp(-0.9, -share, np.arange(128))
+    # From 10 to 90 % a blurred edge is 2.56 standard deviations wide.
+    assert width(5.0) - width(2.0) == pytest.approx(2.56 * 3.0, rel=0.2)
+    assert width(0.3) < 2.0
+
+
+def test_outside_the_collimator_there_is_the_border_and_no_noise():
+    field = np.zeros(SHAPE, np.float32)
+    field[20:100, 30:110] = 1.0
+    image = exposed(ramp(), field=field, photons=50, border=0.1)
+    assert set(np.unique(image[field == 0])) == {round(0.1 * 255)}
+    inside = image[30:90, 40:100]
+    assert inside.mean() > 60 and inside.std() > 10
+
+
+def collimator(**changes):
+    return replace(find('human').xray.collimator, **changes)
+
+
+def test_blades_reach_in_from_the_sides_and_a_round_field_leaves_the_corners_dark():
+    depth = 0.1
+    bladed = random_field(np.random.default_rng(0), collimator(
+        whole=0.0, blades=1.0, blade=1.0, blade_depth=Range(depth, depth),
+        blade_edge_px=Range(1, 1)), SHAPE)
+    assert bladed[64, 64] == 1.0
+    assert not any(side.any() for side in (bladed[:6], bladed[-6:], bladed[:, :6], bladed[:, -6:]))
+    assert np.sqrt(bladed.mean()) == pytest.approx(1 - 2 * depth, abs=0.04)
+    disc = random_field(np.random.default_rng(0), collimator(
+        whole=0.0, blades=0.0, radius=Range(0.5, 0.5)), SHAPE)
+    assert disc[64, 64] == 1.0 and not disc[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+    assert disc.mean() == pytest.approx(np.pi / 4, abs=0.06)
+    assert random_field(np.random.default_rng(0), collimator(whole=1.0), SHAPE).min() == 1.0
+
+
+@pytest.mark.parametrize('dose', [4.0, 25.0])
+def test_quantum_noise_in_the_signal_is_the_root_of_the_dose(dose):
+    def noise(photons):
+        detector = Detector(chain(photons=photons), np.random.default_rng(1))
+        detector.expose(np.ones(SHAPE, np.float32))
+        return float(detector._previous.std())
+    assert noise(100) / noise(100 * dose) == pytest.approx(np.sqrt(dose), rel=0.05)
+    assert noise(100) == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize('gamma', [0.5, 1.0, 2.2])
+@pytest.mark.parametrize('black, white', [(0.0, 1.0), (0.3, 0.6)])
+def test_the_display_curve_is_monotone_from_white_to_black(gamma, black, white):
+    def shown(exponent):
+        return exposed(ramp(), gamma=exponent, black=black, white=white).mean(axis=0)
+    row = shown(gamma)
+    assert (np.diff(row[::2]) < 0.1).all()
+    assert row[0] == pytest.approx(255 * white, abs=3)
+    assert row[-1] == pytest.approx(255 * black, abs=3)
+    # A greater exponent is darker in between.
+    assert row[64] < shown(gamma - 0.4)[64] - 5
