@@ -96,6 +96,9 @@ def _one_thread():
     """Let OpenCV and torch compute in this thread only, meanwhile."""
     import cv2
     import torch
+
+    from fedefm_ros.memory import keep_freed_memory
+    keep_freed_memory()  # as the processes have it that simulate for a training or a station
     before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

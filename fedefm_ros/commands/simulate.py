@@ -82,6 +82,7 @@ def simulate(
     a contact sheet; it appears when all is written.
     """
     from fedefm_ros.commands.pictures import write_sheet
+    from fedefm_ros.memory import keep_freed_memory
     from fedefm_ros.simulation.anatomy import KINDS
     from fedefm_ros.simulation.config import find, read
 
@@ -100,6 +101,7 @@ def simulate(
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     tiles = _Tiles(frames * len(kinds))
     started = time.perf_counter()
+    keep_freed_memory()
     patients = set()
     try:
         writer = _writer(layout, part, kinds, frames, size, seed, test_share)

@@ -24,6 +24,7 @@ from fedefm_ros.arithmetic import has_bf16
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.optimisers import optimiser_of
+from fedefm_ros.memory import keep_freed_memory
 
 import torch
 from torch import nn
@@ -175,6 +176,7 @@ class Loop:
 def single_threaded(_) -> None:
     """Keep a process that makes samples on one core: the network needs the others."""
     import cv2
+    keep_freed_memory()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 

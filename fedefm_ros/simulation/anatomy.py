@@ -91,9 +91,18 @@ def _ribs(ranges, rng, shape, scale):
             through = centre + step * (first + index * gap * rng.uniform(0.9, 1.1))
             d = wavy_distance(rng, x, y, angle + rng.normal(0, 0.06), through,
                               bow * rng.uniform(0.7, 1.3), rng.uniform(0, 4) * scale)
-            inside = soft_step(0.5 * width - np.abs(d), 1.5 * scale)
-            border = np.exp(-((np.abs(d) - 0.5 * width) / rim_width) ** 2)
-            layer += reach * (strength * inside + rim * strength * 3.0 * border)
+            # In place: ribs are most of a thorax's cost.
+            np.abs(d, out=d)
+            border = d - 0.5 * width
+            border /= rim_width
+            np.square(border, out=border)
+            np.exp(np.negative(border, out=border), out=border)
+            border *= rim * strength * 3.0
+            bone = soft_step(np.subtract(0.5 * width, d, out=d), 1.5 * scale)
+            bone *= strength
+            bone += border
+            bone *= reach
+            layer += bone
     return ranges.factor * layer
 
 

@@ -66,26 +66,41 @@ def coordinates(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def soft_step(distance: np.ndarray, softness: float) -> np.ndarray:
     """Return 0 far outside, 1 far inside of a border; ``distance`` is positive inside, pixels."""
-    return np.clip(0.5 + distance / (2.0 * max(softness, 0.5)), 0.0, 1.0)
+    step = distance / (2.0 * max(softness, 0.5))
+    step += 0.5
+    return np.clip(step, 0.0, 1.0, out=step)
 
 
 def wavy_distance(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, angle: float,
                   through: tuple[float, float], bow: float, wobble: float) -> np.ndarray:
     """
-    Return the approximate signed distance to a long, bowed, slightly wavy line.
+    Return the approximate signed distance to a long, bowed, slightly wavy line, (H, W) float64.
 
+    :param x: of every pixel, as ``coordinates`` returns them.
     :param angle: direction of the line, radians.
     :param through: a point on it, x and y in pixels.
     :param bow: curvature in 1/pixel.
     :param wobble: height of the waves in pixels.
     """
-    along = (x - through[0]) * np.cos(angle) + (y - through[1]) * np.sin(angle)
-    across = (y - through[1]) * np.cos(angle) - (x - through[0]) * np.sin(angle)
-    line = 0.5 * bow * along**2
+    # Row and column first, and in place: whole images of temporaries cost more than the sums.
+    x, y = x[:1] - through[0], y[:, :1] - through[1]
+    along = x * np.cos(angle) + y * np.sin(angle)
+    distance = y * np.cos(angle) - x * np.sin(angle)
+    line = np.square(along)
+    line *= 0.5 * bow
     if wobble:
         period = rng.uniform(90, 260)
-        line = line + wobble * np.sin(along * np.float32(2 * np.pi / period) + rng.uniform(0, 6))
-    return (across - line) / np.sqrt(1.0 + (bow * along) ** 2)
+        wave = along * np.float32(2 * np.pi / period)
+        wave += rng.uniform(0, 6)
+        np.sin(wave, out=wave)
+        wave *= wobble
+        line += wave
+    distance -= line
+    along *= bow
+    np.square(along, out=along)
+    along += 1.0
+    distance /= np.sqrt(along, out=along)
+    return distance
 
 
 def blobs(rng: np.random.Generator, shape: tuple[int, int], period: float,
