@@ -16,12 +16,13 @@
 Start ViT and TransUNet from published encoders: CLIP, SAM, LVM-Med.
 
 Only local files are read, as tensors, never as code. What a file has and the network has not, and
-the other way round, is told tensor by tensor.
+the other way round, is told tensor by tensor; so is where the network computes otherwise than the
+one that the weights were trained in.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedefm_ros.backbones.pretrained_files import read_tensors
@@ -46,9 +47,11 @@ class Report:
     """Name in the file -> why it was not used."""
     untouched: tuple[str, ...]
     """Keys of the network's transformer that keep their random weights."""
+    differences: tuple[str, ...]
+    """Where the network computes otherwise than the one that the weights are of."""
 
     def __str__(self) -> str:
-        """Return three lines for people."""
+        """Return four lines for people."""
         reasons = {}
         for reason in self.skipped.values():
             reasons[reason] = reasons.get(reason, 0) + 1
@@ -56,7 +59,8 @@ class Report:
             f'{self.path} ({self.format}): {len(self.loaded)} tensors taken',
             'not used: ' + ('; '.join(f'{count} x {reason}' for reason, count in reasons.items())
                             or 'none'),
-            'left random: ' + (', '.join(self.untouched) or 'none')))
+            'left random: ' + (', '.join(self.untouched) or 'none'),
+            'computes otherwise: ' + ('; '.join(self.differences) or 'nowhere')))
 
 
 def initialise(network: nn.Module, path: str | Path) -> Report:
@@ -68,7 +72,8 @@ def initialise(network: nn.Module, path: str | Path) -> Report:
     that it gave there. A position embedding of another grid is resized.
 
     :param network: one with a ``TokenEncoder`` as ``tokens``: 'vit', 'transunet'. CLIP's wants
-        pre_norm=True and activation='quick_gelu', and like SAM's 64 channels a head.
+        pre_norm=True, activation='quick_gelu' and norm_eps=1e-5, and like SAM's as many heads as
+        were trained; what it has otherwise is in the report's ``differences``.
     :raises FedefmError: the file cannot be read without running code, is of no known format, has
         numbers that are not finite, or nothing in it fits.
     """
@@ -98,7 +103,20 @@ def initialise(network: nn.Module, path: str | Path) -> Report:
                           f'{next(iter(skipped.values()))}')
     tokens.load_state_dict(state)
     untouched = tuple(sorted(f'tokens.{key}' for key in state if f'tokens.{key}' not in loaded))
-    return Report(path, source.format, loaded, skipped, untouched)
+    return Report(path, source.format, loaded, skipped, untouched, _differences(tokens, source))
+
+
+#: Width -> heads of the published encoders; no tensor tells them.
+_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16}
+
+
+def _differences(tokens: TokenEncoder, source: Source) -> tuple[str, ...]:
+    """Return in words, by the keys of the configuration, what the network does otherwise."""
+    own = {'pre_norm': isinstance(tokens.pre_norm, nn.LayerNorm),
+           'activation': tokens.activation, 'norm_eps': tokens.norm_eps, 'heads': tokens.heads}
+    theirs = {**asdict(source.arithmetic), 'heads': _HEADS.get(source.width, tokens.heads)}
+    return tuple(f'{key} is {own[key]}, {source.format} has {value}'
+                 for key, value in theirs.items() if own[key] != value) + source.remarks
 
 
 def _fitted(tokens: TokenEncoder, key: str, tensor: torch.Tensor,

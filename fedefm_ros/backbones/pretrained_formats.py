@@ -30,12 +30,24 @@ _IMAGENET_COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _PLAIN_COLOURS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an encoder does with its weights; the fields are keywords of ``TokenEncoder``."""
+
+    pre_norm: bool = False
+    activation: str = 'gelu'
+    norm_eps: float = 1e-6
+
+
 @dataclass
 class Source:
     """An encoder's tensors by this package's names."""
 
     format: str  # noqa: A003
     colours: tuple[tuple[float, ...], tuple[float, ...]]
+    arithmetic: Arithmetic
+    remarks: tuple[str, ...]
+    """What its weights were trained with and no configuration of a ``TokenEncoder`` does."""
     tensors: dict[str, tuple[str, torch.Tensor]] = field(default_factory=dict)
     """Key of a ``TokenEncoder`` -> (name in the file, tensor)."""
     skipped: dict[str, str] = field(default_factory=dict)
@@ -62,6 +74,8 @@ class _Format:
     layer_parts: dict[str, str]
     reasons: dict[str, str] = field(default_factory=dict)
     """Part of a name -> why it is skipped."""
+    arithmetic: Arithmetic = Arithmetic()
+    remarks: tuple[str, ...] = ()
 
 
 _SAM = {
@@ -74,13 +88,17 @@ _SAM = {
     'reasons': {'rel_pos': 'relative positions; the network has absolute ones only',
                 'neck': "the encoder's neck; the network has a decoder of its own",
                 'head': 'the classifier'}}
+_WINDOWS = ('each layer attends to all tokens, most of those that the weights are of to windows '
+            'of 14 x 14',)
+# OpenAI's; what OpenCLIP trained itself has the same names and mostly 'gelu'.
+_CLIP_ARITHMETIC = Arithmetic(pre_norm=True, activation='quick_gelu', norm_eps=1e-5)
 
 _FORMATS = (
     _Format('SAM', 'image_encoder.', _IMAGENET_COLOURS,
-            ('image_encoder.patch_embed.proj.weight',), **_SAM),
+            ('image_encoder.patch_embed.proj.weight',), remarks=_WINDOWS, **_SAM),
     # LVM-Med publishes the encoder of SAM alone, so its names begin where SAM's prefix ends.
     _Format('LVM-Med', '', _IMAGENET_COLOURS, ('blocks.0.attn.qkv.weight', 'neck.0.weight'),
-            **_SAM),
+            remarks=_WINDOWS, **_SAM),
     _Format('ViT (timm)', '', _PLAIN_COLOURS, ('blocks.0.attn.qkv.weight', 'cls_token'), **_SAM),
     _Format('CLIP', 'visual.', _CLIP_COLOURS,
             ('visual.conv1.weight', 'visual.class_embedding'),
@@ -90,7 +108,7 @@ _FORMATS = (
             {'ln_1.': 'norm1.', 'attn.in_proj_weight': 'qkv.weight',
              'attn.in_proj_bias': 'qkv.bias', 'attn.out_proj.': 'out.', 'ln_2.': 'norm2.',
              'mlp.c_fc.': 'up.', 'mlp.c_proj.': 'down.'},
-            {'proj': 'the projection to the space shared with text'}),
+            {'proj': 'the projection to the space shared with text'}, _CLIP_ARITHMETIC),
     _Format('CLIP (Hugging Face)', 'vision_model.', _CLIP_COLOURS,
             ('vision_model.embeddings.patch_embedding.weight',),
             {'embeddings.patch_embedding.': 'embed.',
@@ -101,7 +119,7 @@ _FORMATS = (
             {'layer_norm1.': 'norm1.', 'self_attn.q_proj.': 'q.', 'self_attn.k_proj.': 'k.',
              'self_attn.v_proj.': 'v.', 'self_attn.out_proj.': 'out.', 'layer_norm2.': 'norm2.',
              'mlp.fc1.': 'up.', 'mlp.fc2.': 'down.'},
-            {'position_ids': 'a table of numbers 0, 1, 2, ...'}))
+            {'position_ids': 'a table of numbers 0, 1, 2, ...'}, _CLIP_ARITHMETIC))
 
 
 def translate(path: Path, tensors: dict[str, torch.Tensor]) -> Source:
@@ -111,7 +129,7 @@ def translate(path: Path, tensors: dict[str, torch.Tensor]) -> Source:
         raise FedefmError(
             f'{path} is of no known format; known are {", ".join(f.name for f in _FORMATS)}, all '
             f'with a vision transformer. It begins with {", ".join(sorted(tensors)[:3])}')
-    source = Source(known.name, known.colours)
+    source = Source(known.name, known.colours, known.arithmetic, known.remarks)
     for name, tensor in tensors.items():
         key = _key(known, name)
         if key is None:

@@ -43,7 +43,7 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, inputs: int, patch: int, grid: int, width: int = 768, depth: int = 12,
                  heads: int = 12, mlp: int = 3072, class_token: bool = True,
-                 pre_norm: bool = False, activation: str = 'gelu'):
+                 pre_norm: bool = False, activation: str = 'gelu', norm_eps: float = 1e-6):
         """
         Make the encoder with random weights.
 
@@ -52,6 +52,8 @@ class TokenEncoder(nn.Module):
             interpolated.
         :param class_token: one more token, which takes part in the attention.
         :param pre_norm: a norm before the first layer.
+        :param norm_eps: added to the variance in each norm: 1e-6 in the first ViT and in SAM, 1e-5
+            in CLIP.
         """
         super().__init__()
         check_sizes(inputs=(inputs, 4096), patch=(patch, 64), grid=(grid, 1024),
@@ -59,15 +61,21 @@ class TokenEncoder(nn.Module):
         if width % heads or activation not in ACTIVATIONS:
             raise ValueError(f'width {width} must be a multiple of heads {heads}, and activation '
                              f'{activation!r} one of {", ".join(ACTIVATIONS)}')
+        if not isinstance(norm_eps, float) or not 0.0 < norm_eps <= 1e-2:
+            raise ValueError(f'norm_eps {norm_eps!r} must be a number above 0, at most 0.01; in '
+                             'YAML written 1.0e-5, with a point')
         self.patch = patch
+        self.heads = heads
+        self.activation = activation
+        self.norm_eps = norm_eps
         self.grid = grid
         self.embed = nn.Conv2d(inputs, width, patch, patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.position = nn.Parameter(torch.empty(1, grid * grid + int(class_token), width))
-        self.pre_norm = nn.LayerNorm(width, eps=1e-6) if pre_norm else nn.Identity()
+        self.pre_norm = nn.LayerNorm(width, norm_eps) if pre_norm else nn.Identity()
         self.layers = nn.ModuleList(
-            _Layer(width, heads, mlp, activation) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+            _Layer(width, heads, mlp, activation, norm_eps) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, norm_eps)
         nn.init.normal_(self.position, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -91,13 +99,13 @@ class TokenEncoder(nn.Module):
 
 class _Layer(nn.Module):
 
-    def __init__(self, width, heads, mlp, activation):
+    def __init__(self, width, heads, mlp, activation, norm_eps):
         super().__init__()
         self.heads = heads
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, norm_eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(width, norm_eps)
         self.up = nn.Linear(width, mlp)
         self.down = nn.Linear(mlp, width)
         self.quick = activation == 'quick_gelu'

@@ -39,7 +39,8 @@ class TransUNet(nn.Module):
     def __init__(self, size: int = 224, resnet_width: int = 64, units: Sequence[int] = (3, 4, 9),
                  width: int = 768, depth: int = 12, heads: int = 12, mlp: int = 3072,
                  neck: int = 512, decoder: Sequence[int] = (256, 128, 64, 16),
-                 classes: int = 3, inputs: int = 1):
+                 classes: int = 3, inputs: int = 1, pre_norm: bool = False,
+                 activation: str = 'gelu', norm_eps: float = 1e-6):
         """
         Make the network with random weights.
 
@@ -47,6 +48,7 @@ class TransUNet(nn.Module):
         :param resnet_width: channels of the convolutional half at 1/2.
         :param neck: channels between transformer and decoder.
         :param decoder: channels at 1/8, 1/4, 1/2 and 1/1.
+        :param norm_eps: of the transformer, as ``pre_norm`` and ``activation``: see TokenEncoder.
         """
         super().__init__()
         check_sizes(size=(size, 4096), neck=(neck, 4096), classes=(classes, 256),
@@ -56,7 +58,7 @@ class TransUNet(nn.Module):
                              f'{tuple(decoder)} four widths')
         self.resnet = ResNetV2(inputs, resnet_width, units)
         self.tokens = TokenEncoder(self.resnet.widths[-1], 1, size // 16, width, depth, heads,
-                                   mlp, class_token=False)
+                                   mlp, False, pre_norm, activation, norm_eps)
         self.neck = _unit(width, neck)
         skips = (*reversed(self.resnet.widths[:-1]), 0)
         self.decoder = nn.ModuleList(
@@ -82,10 +84,11 @@ class TransUNet(nn.Module):
 def transunet_small(size: int = 224, resnet_width: int = 32, units: Sequence[int] = (2, 2, 4),
                     width: int = 256, depth: int = 6, heads: int = 8, mlp: int = 1024,
                     neck: int = 128, decoder: Sequence[int] = (64, 48, 32, 16),
-                    classes: int = 3, inputs: int = 1) -> TransUNet:
+                    classes: int = 3, inputs: int = 1, pre_norm: bool = False,
+                    activation: str = 'gelu', norm_eps: float = 1e-6) -> TransUNet:
     """Return a TransUNet of a tenth of the size, for stations without a graphics card."""
     return TransUNet(size, resnet_width, units, width, depth, heads, mlp, neck, decoder, classes,
-                     inputs)
+                     inputs, pre_norm, activation, norm_eps)
 
 
 def _unit(inputs, outputs):

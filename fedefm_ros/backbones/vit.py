@@ -38,12 +38,13 @@ class ViTSegmenter(nn.Module):
     def __init__(self, size: int = 224, patch: int = 16, width: int = 768, depth: int = 12,
                  heads: int = 12, mlp: int = 3072, decoder: Sequence[int] = (128, 64, 32, 16),
                  classes: int = 3, inputs: int = 1, class_token: bool = True,
-                 pre_norm: bool = False, activation: str = 'gelu'):
+                 pre_norm: bool = False, activation: str = 'gelu', norm_eps: float = 1e-6):
         """
         Make the network with random weights.
 
         :param size: side in pixels of the images that the position embedding is for.
         :param decoder: channels after each doubling; as many as halvings make a patch.
+        :param norm_eps: of the transformer, as ``pre_norm`` and ``activation``: see TokenEncoder.
         """
         super().__init__()
         check_sizes(size=(size, 4096), classes=(classes, 256), inputs=(inputs, 16),
@@ -53,7 +54,7 @@ class ViTSegmenter(nn.Module):
             raise ValueError(f'size {size} must be a multiple of patch {patch}, and patch be 2 to '
                              f'the number of decoder widths {tuple(decoder)}, at least 4')
         self.tokens = TokenEncoder(inputs, patch, size // patch, width, depth, heads, mlp,
-                                   class_token, pre_norm, activation)
+                                   class_token, pre_norm, activation, norm_eps)
         self.full = _unit(inputs, decoder[-1])
         self.coarser = _unit(decoder[-1], decoder[-2], stride=2)
         self.steps = nn.ModuleList(

@@ -43,6 +43,7 @@ from fedefm_ros.segmentation.runtimes.selection import bare_times
 from fedefm_ros.segmentation.runtimes.selection import Measurement
 from fedefm_ros.segmentation.runtimes.selection import prepared_test_picture
 from fedefm_ros.segmentation.runtimes.selection import select
+from fedefm_ros.segmentation.steadying import is_same_scene
 from fedefm_ros.segmentation.steadying import TipFilter
 
 import numpy as np
@@ -177,14 +178,18 @@ class SegmentationEngine:
                                1e3 * (time.perf_counter() - start), image)
 
     def instruments(self, raw: RawSegmentation, spacing_mm: tuple[float, float] | None = None, *,
-                    previous: tuple[Instrument, ...] = ()) -> tuple[Instrument, ...]:
+                    previous: tuple[Instrument, ...] = (),
+                    elapsed: float = 1 / 15) -> tuple[Instrument, ...]:
         """
         Return the instruments in a mask, the leading one first.
 
         :param spacing_mm: pixel pitch at the patient (row, column) in millimetres.
-        :param previous: those of the frame before, which settle doubtful tips; none: the image
-            follows no other, and no tip is known.
+        :param previous: those of the frame before, which settle doubtful tips; none, or none that
+            are near: the image follows no other, and no tip is known.
+        :param elapsed: seconds since that frame, see ``TipFilter``.
         """
+        if not is_same_scene(raw.mask, previous):
+            previous = ()
         found = analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
                         parameters=self.geometry, previous=previous,
                         field_of_view=find_field(raw.image)).instruments
@@ -192,7 +197,7 @@ class SegmentationEngine:
             return found
         if not previous:
             self._steady.reset()
-        return self._steady(found, raw.mask.shape)
+        return self._steady(found, raw.mask.shape, elapsed)
 
     def load(self, model: str | Path) -> EngineInfo:
         """

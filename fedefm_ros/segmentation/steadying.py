@@ -16,6 +16,8 @@
 
 from dataclasses import dataclass, replace
 
+import cv2
+
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
@@ -27,6 +29,37 @@ _SPEED_GAIN = 0.2
 _GATE = 8.0
 #: Centreline points that go along with the tip, less and less.
 _CARRIED = 5
+#: Frames that follow each other faster, in seconds, say no more of the speed: the error of the
+#: position would be divided by next to nothing.
+_SHORTEST = 0.01
+#: Cells along a side in which instruments are looked for: what moved by less than one is near.
+_CELLS = 32
+#: Share of the instruments of the frame before that must be near, or it was another scene.
+_NEAR_SHARE = 0.5
+
+
+def is_same_scene(mask: np.ndarray, previous: tuple[Instrument, ...]) -> bool:
+    """
+    Return whether a mask can be of the frame after one with these instruments.
+
+    It can where half of their length is near to some instrument of the mask, 1/32 of the image at
+    least: from one frame to the next they move by less, whatever breath, heart or table do.
+
+    :param mask: (H, W) uint8 of ``labels`` values.
+    """
+    if not previous:
+        return False
+    height, width = mask.shape
+    # Every second pixel of 512, and so on: it is about lines of many pixels.
+    step = max(1, max(mask.shape) // (8 * _CELLS))
+    marked = cv2.threshold(np.ascontiguousarray(mask[::step, ::step]), 0, 255,
+                           cv2.THRESH_BINARY)[1]
+    cells = cv2.resize(marked, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
+    points = np.concatenate([instrument.centerline for instrument in previous]) + 0.5
+    columns, rows = np.clip(points * (_CELLS / width, _CELLS / height),
+                            0, _CELLS - 1).astype(np.intp).T
+    return np.count_nonzero(cells[rows, columns]) >= _NEAR_SHARE * len(points)
 
 
 @dataclass
@@ -34,7 +67,7 @@ class _Track:
     kind: int
     tip: np.ndarray
     speed: np.ndarray
-    """Pixels a frame."""
+    """Pixels a second."""
 
 
 class TipFilter:
@@ -52,26 +85,28 @@ class TipFilter:
         """Forget the frames so far: the next one does not follow them."""
         self._tracks = []
 
-    def __call__(self, instruments: tuple[Instrument, ...],
-                 shape: tuple[int, int]) -> tuple[Instrument, ...]:
+    def __call__(self, instruments: tuple[Instrument, ...], shape: tuple[int, int],
+                 elapsed: float = 1 / 15) -> tuple[Instrument, ...]:
         """
         Return the instruments of the next frame with steadied tips.
 
         :param shape: height and width of the image in pixels.
+        :param elapsed: seconds since the frame before; where stamps are unknown, frames all count
+            alike.
         """
         gate = _GATE * max(1.0, max(shape) / 512.0)
         known, self._tracks, steadied = self._tracks, [], []
         for instrument in instruments:
             if instrument.tip_visible:
-                track = _nearest(known, instrument, gate)
+                track = _nearest(known, instrument, gate, elapsed)
                 if track is None:
                     track = _Track(instrument.kind, instrument.tip.copy(), np.zeros(2))
                 else:
                     known = [other for other in known if other is not track]
-                    expected = track.tip + track.speed
+                    expected = track.tip + elapsed * track.speed
                     error = instrument.tip - expected
                     track = _Track(track.kind, expected + _POSITION_GAIN * error,
-                                   track.speed + _SPEED_GAIN * error)
+                                   track.speed + _SPEED_GAIN * error / max(elapsed, _SHORTEST))
                     limit = np.array([shape[1] - 1.0, shape[0] - 1.0])
                     track.tip = np.clip(track.tip, np.minimum(instrument.tip, 0.0),
                                         np.maximum(instrument.tip, limit))
@@ -81,10 +116,11 @@ class TipFilter:
         return tuple(steadied)
 
 
-def _nearest(tracks, instrument, gate):
+def _nearest(tracks, instrument, gate, elapsed):
     """Return the track of the same kind that expects a tip here, or None."""
-    distances = [(float(np.hypot(*(track.tip + track.speed - instrument.tip))), index)
-                 for index, track in enumerate(tracks) if track.kind == instrument.kind]
+    distances = [
+        (float(np.hypot(*(track.tip + elapsed * track.speed - instrument.tip))), index)
+        for index, track in enumerate(tracks) if track.kind == instrument.kind]
     distance, index = min(distances, default=(gate, -1))
     return tracks[index] if distance < gate else None
 

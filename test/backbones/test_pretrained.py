@@ -14,7 +14,7 @@
 
 """Published encoders, as tiny files in their formats: same tokens as in the original network."""
 
-from fedefm_ros.backbones import create
+from fedefm_ros.backbones import create, load_checkpoint, ModelSpec, save_checkpoint
 from fedefm_ros.backbones.pretrained import initialise
 from fedefm_ros.backbones.tokens import resized_positions
 from fedefm_ros.errors import FedefmError
@@ -29,7 +29,10 @@ from torch import nn
 WIDTH, HEADS, DEPTH, GRID, MLP = 16, 2, 2, 4, 32
 CONFIG = {'size': 64, 'width': WIDTH, 'depth': DEPTH, 'heads': HEADS, 'mlp': MLP,
           'decoder': [8, 8, 8, 4]}
-CLIP_CONFIG = {**CONFIG, 'pre_norm': True, 'activation': 'quick_gelu'}
+CLIP_ARITHMETIC = {'pre_norm': True, 'activation': 'quick_gelu', 'norm_eps': 1e-5}
+CLIP_CONFIG = {**CONFIG, **CLIP_ARITHMETIC}
+TRANSUNET = {'size': 64, 'resnet_width': 8, 'units': [1, 1, 1], 'width': WIDTH, 'depth': DEPTH,
+             'heads': HEADS, 'mlp': MLP, 'neck': 16, 'decoder': [8, 8, 8, 4]}
 CLIP_MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).reshape(1, 3, 1, 1)
 CLIP_DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).reshape(1, 3, 1, 1)
 SAM_MEAN = torch.tensor([123.675, 116.28, 103.53]).reshape(1, 3, 1, 1)
@@ -47,11 +50,15 @@ def norm(state, name):
 
 
 def clip_state(grid=GRID):
-    """Return the names of OpenAI's CLIP with a small image tower, and a bit of the text's."""
+    """
+    Return the names of OpenAI's CLIP with a small image tower, and a bit of the text's.
+
+    What comes before the first norm is small, as in CLIP: so what is added to its variance counts.
+    """
     torch.manual_seed(1)
-    state = {'visual.class_embedding': torch.randn(WIDTH),
-             'visual.positional_embedding': torch.randn(grid * grid + 1, WIDTH),
-             'visual.conv1.weight': torch.randn(WIDTH, 3, 16, 16) / 28,
+    state = {'visual.class_embedding': torch.randn(WIDTH) / 50,
+             'visual.positional_embedding': torch.randn(grid * grid + 1, WIDTH) / 50,
+             'visual.conv1.weight': torch.randn(WIDTH, 3, 16, 16) / 1400,
              'visual.proj': torch.randn(WIDTH, 8),
              'token_embedding.weight': torch.randn(5, 8), 'logit_scale': torch.tensor(4.6)}
     for name in ('ln_pre', 'ln_post'):
@@ -72,7 +79,7 @@ def clip_tokens(state, grey):
     """Compute CLIP's tokens as its paper's code does, from a grey picture of three channels."""
     def layer_norm(x, name):
         return nn.functional.layer_norm(x, (WIDTH,), state[f'{name}.weight'],
-                                        state[f'{name}.bias'], 1e-6)
+                                        state[f'{name}.bias'])  # 1e-5 by default
 
     def dense(x, name):
         return x @ state[f'{name}.weight'].T + state[f'{name}.bias']
@@ -162,7 +169,8 @@ def test_a_grey_picture_gives_the_tokens_that_it_gives_in_clip(tmp_path, file, c
     with torch.no_grad():
         found = network.tokens(grey).flatten(2).transpose(1, 2)
         assert torch.allclose(found, clip_tokens(state, grey), atol=1e-5)
-    assert report.untouched == ()
+    assert report.untouched == () and report.differences == ()
+    assert 'computes otherwise: nowhere' in str(report)
     assert len(report.loaded) == len(network.tokens.state_dict())
     assert 'colours summed' in report.loaded['tokens.embed.weight']
 
@@ -175,6 +183,50 @@ def test_what_clip_has_beside_the_image_encoder_is_told(tmp_path):
     assert '3 x' not in str(report) and '2 x not of the image encoder' in str(report)
     plain = initialise(create('vit', **CONFIG), tmp_path / 'c.pt')
     assert 'pre_norm=False' in plain.skipped['visual.ln_pre.weight']
+
+
+@pytest.mark.parametrize('own, told', [
+    ({'activation': 'gelu'}, 'activation is gelu, {} has quick_gelu'),
+    ({'norm_eps': 1e-6}, 'norm_eps is 1e-06, {} has 1e-05'),
+    ({'pre_norm': False}, 'pre_norm is False, {} has True')])
+@pytest.mark.parametrize('form, name', [(dict, 'CLIP'), (hugging_face, 'CLIP (Hugging Face)')])
+def test_what_the_network_computes_otherwise_than_clip_is_told_and_matters(tmp_path, own, told,
+                                                                           form, name):
+    state = clip_state()
+    network = create('vit', **{**CLIP_CONFIG, **own}).eval()
+    report = initialise(network, saved(tmp_path / 'clip.pt', form(state)))
+    assert report.differences == (told.format(name),)
+    assert f'computes otherwise: {told.format(name)}' in str(report)
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        found = network.tokens(grey).flatten(2).transpose(1, 2)
+        assert not torch.allclose(found, clip_tokens(state, grey), atol=1e-4)
+
+
+def test_what_the_network_computes_otherwise_than_sam_is_told(tmp_path):
+    windows = 'each layer attends to all tokens, most of those that the weights are of to ' \
+              'windows of 14 x 14'
+    path = saved(tmp_path / 'sam.pth', sam_state())
+    assert initialise(create('vit', **CONFIG), path).differences == (windows,)
+    assert initialise(create('vit', **CLIP_CONFIG), path).differences == (
+        'pre_norm is True, SAM has False', 'activation is quick_gelu, SAM has gelu',
+        'norm_eps is 1e-05, SAM has 1e-06', windows)
+
+
+def test_another_number_of_heads_than_was_trained_is_told(tmp_path):
+    state = {'blocks.0.norm1.weight': torch.ones(384),
+             'blocks.0.attn.qkv.weight': torch.zeros(3 * 384, 384),
+             'cls_token': torch.zeros(1, 1, 384)}
+    path = saved(tmp_path / 'vit_small.pth', state)
+    for heads, told in ((6, ()), (12, ('heads is 12, ViT (timm) has 6',))):
+        network = create('vit', **{**CONFIG, 'width': 384, 'heads': heads, 'depth': 1})
+        assert initialise(network, path).differences == told
+
+
+@pytest.mark.parametrize('eps', ['1e-5', 0.0, -1e-5, float('nan'), 1, True, None])
+def test_what_is_added_to_the_variance_must_be_a_small_number(eps):
+    with pytest.raises(FedefmError, match='norm_eps .* must be a number above 0.*1.0e-5'):
+        create('vit', **CONFIG, norm_eps=eps)
 
 
 def test_half_precision_is_widened(tmp_path):
@@ -247,8 +299,7 @@ def test_resizing_keeps_a_linear_ramp_linear():
 
 
 def test_transunet_takes_the_layers_and_positions_but_not_the_patches(tmp_path):
-    network = create('transunet', size=64, resnet_width=8, units=[1, 1, 1], width=WIDTH,
-                     depth=DEPTH, heads=HEADS, mlp=MLP, neck=16, decoder=[8, 8, 8, 4])
+    network = create('transunet', **TRANSUNET)
     state = sam_state()
     report = initialise(network, saved(tmp_path / 'sam.pth', state))
     assert torch.equal(network.tokens.layers[0].qkv.weight,
@@ -256,6 +307,41 @@ def test_transunet_takes_the_layers_and_positions_but_not_the_patches(tmp_path):
     assert 'the network does it by [16, 128, 1, 1]' \
         in report.skipped['image_encoder.patch_embed.proj.weight']
     assert 'tokens.embed.weight' in report.untouched
+
+
+@pytest.mark.parametrize('form', [dict, hugging_face])
+def test_transunet_takes_clip_and_computes_as_clip_where_it_is_told_to(tmp_path, form):
+    state = clip_state()
+    path = saved(tmp_path / 'clip.pt', form(state))
+    plain = initialise(create('transunet', **TRANSUNET), path)
+    assert [text.split()[0] for text in plain.differences] \
+        == ['pre_norm', 'activation', 'norm_eps']
+    assert len(plain.loaded) == 12 * DEPTH + 3  # layers, positions, last norm
+    network = create('transunet', **TRANSUNET, **CLIP_ARITHMETIC).eval()
+    report = initialise(network, path)
+    assert report.differences == ()
+    assert report.untouched == ('tokens.embed.bias', 'tokens.embed.weight')
+    assert 'no class token' in next(
+        text for name, text in report.skipped.items() if 'class_embedding' in name)
+    # The same tokens as a ViT without class token makes of the same map by the same patches.
+    other = create('vit', **CLIP_CONFIG, class_token=False).eval()
+    initialise(other, path)
+    coarse = torch.rand(1, network.tokens.embed.in_channels, GRID, GRID)
+    other.tokens.embed = network.tokens.embed
+    with torch.no_grad():
+        assert torch.equal(network.tokens(coarse), other.tokens(coarse))
+    assert network(torch.rand(1, 1, 64, 64)).shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize('name', ['transunet', 'transunet_small'])
+def test_a_transunet_like_clip_is_kept_in_a_checkpoint_with_all_that_it_computes(tmp_path, name):
+    config = {**TRANSUNET, **CLIP_ARITHMETIC}
+    network = create(name, **config).eval()
+    save_checkpoint(tmp_path / 'm.safetensors', network, ModelSpec(name, config, input_size=64))
+    again = load_checkpoint(tmp_path / 'm.safetensors').network()
+    picture = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(again(picture), network(picture))
 
 
 def test_other_widths_and_surplus_layers_are_told_tensor_by_tensor(tmp_path):

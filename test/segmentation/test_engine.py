@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+from dataclasses import replace
 import json
 from pathlib import Path
 import threading
@@ -181,6 +182,23 @@ def test_steadied_tips_move_half_way_and_the_mask_stays_that_of_the_frame(models
     assert before[0] + 1 < tip[0] < moved[0] - 0.5
     # A frame that follows no other has the tip it has.
     assert steady.instruments(raw)[0].tip == pytest.approx(moved)
+
+
+def test_a_tip_near_that_of_another_scene_at_the_same_cadence_is_not_drawn_to_it(models):
+    steady = SegmentationEngine.open(models[0], runtime='openvino', precision='f32',
+                                     steady_tips=True)
+    image, _ = wire_picture()
+    first = steady.infer(image)
+    known = steady.instruments(first)
+    x, y = known[0].tip
+    mask = np.zeros_like(first.mask)
+    # Another wire that ends four pixels beside, and comes from the other side.
+    cv2.line(mask, (250, 250), (round(x) + 4, round(y)), known[0].kind, 3)
+    other = replace(first, mask=mask, probability=255 * (mask > 0).astype(np.uint8))
+    alone = steady.instruments(other)[0].tip
+    assert np.abs(alone - (x, y)).max() < 8
+    steady.instruments(first)
+    assert steady.instruments(other, previous=known)[0].tip == pytest.approx(alone)
 
 
 def test_load_replaces_the_model(engine, models):

@@ -14,10 +14,15 @@
 
 """Tips followed from frame to frame."""
 
+from itertools import islice
+
+import cv2
+
 from fedefm_ros.labels import CATHETER
 from fedefm_ros.labels import GUIDEWIRE
 from fedefm_ros.segmentation.instrument import Instrument
-from fedefm_ros.segmentation.steadying import TipFilter
+from fedefm_ros.segmentation.steadying import is_same_scene, TipFilter
+from fedefm_ros.simulation.fluoroscopy import FluoroscopySimulator
 
 import numpy as np
 import pytest
@@ -99,3 +104,70 @@ def test_what_was_given_is_not_changed():
     steady((first,), SHAPE)
     steady((second,), SHAPE)
     assert np.array_equal(second.centerline, before)
+
+
+def test_skipped_frames_do_not_distort_the_speed():
+    # Ten frames of 15 Hz, then every third one: three times the way in three times the time.
+    numbers = np.array([*range(10), *range(12, 60, 3)])
+    truth = np.stack([100 + 2.5 * numbers, 200 + 1.0 * numbers], axis=1)
+    steady, deaf = TipFilter(), TipFilter()
+    made = np.array([steady((wire(tip),), SHAPE, elapsed)[0].tip for tip, elapsed in
+                     zip(truth, np.diff(numbers, prepend=-1) / 15)])
+    assert np.abs(made[10:] - truth[10:]).max() < 0.5
+    told_nothing = np.array([deaf((wire(tip),), SHAPE)[0].tip for tip in truth])
+    assert np.abs(told_nothing[10] - truth[10]).max() > 2 * np.abs(made[10] - truth[10]).max()
+
+
+@pytest.mark.parametrize('rate', [4.0, 7.5, 30.0])
+def test_the_frame_rate_changes_nothing_where_the_motion_from_frame_to_frame_is_the_same(rate):
+    tips = np.random.default_rng(1).normal((200, 200), 2.0, (40, 2))
+    steady = TipFilter()
+    made = [steady((wire(tip),), SHAPE, 1 / rate)[0].tip for tip in tips]
+    assert np.array(made) == pytest.approx(followed(tips))
+
+
+def test_frames_that_come_at_almost_the_same_moment_make_no_tip_leap():
+    tips = np.random.default_rng(2).normal((200, 200), 1.0, (80, 2))
+    steady = TipFilter()
+    elapsed = np.where(np.arange(80) % 2, 0.0005, 0.1328)
+    made = np.array([steady((wire(tip),), SHAPE, step)[0].tip for tip, step in
+                     zip(tips, elapsed)])
+    assert np.abs(made - 200).max() < 5.0
+
+
+def mask_of(instruments, shape=SHAPE, shift=(0, 0)):
+    mask = np.zeros(shape, np.uint8)
+    for instrument in instruments:
+        cv2.polylines(mask, [np.rint(instrument.centerline + shift).astype(np.int32)], False,
+                      instrument.kind, 2)
+    return mask
+
+
+@pytest.mark.parametrize('scale', [0.5, 1, 2])
+def test_instruments_that_moved_on_are_of_the_same_scene_others_are_not(scale):
+    shape = tuple(int(side * scale) for side in SHAPE)
+    known = tuple(Instrument(kind, scale * np.stack([np.linspace(*xs, 90), np.linspace(*ys, 90)],
+                                                    axis=1))
+                  for kind, xs, ys in ((CATHETER, (60, 240), (500, 200)),
+                                       (GUIDEWIRE, (240, 300), (200, 80))))
+    for shift in ((0, 0), (10, -8), (-12, 12)):
+        assert is_same_scene(mask_of(known, shape, np.multiply(shift, scale)), known)
+    assert is_same_scene(mask_of(known[:1], shape), known)  # the wire was not found
+    mirrored = mask_of(known, shape)[:, ::-1]
+    assert not is_same_scene(mirrored, known)
+    assert not is_same_scene(mask_of(known, shape, (150 * scale, 0)), known)
+    assert not is_same_scene(np.zeros(shape, np.uint8), known)
+    assert not is_same_scene(mask_of(known, shape), ())
+
+
+def test_ordinary_motion_is_of_one_scene_and_another_patient_is_not():
+    other = 0
+    for seed in (1, 2, 3, 4):
+        simulator = FluoroscopySimulator('human', size=256, rate=7.5, seed=seed, scene_seconds=2.0)
+        frames = [frame.truth for frame in islice(simulator, 30)]
+        same = [is_same_scene(after.mask, before.instruments)
+                for before, after in zip(frames, frames[1:])]
+        # 15 frames of one patient, then 15 of the next.
+        assert all(same[:14]) and all(same[15:]), seed
+        other += not same[14]
+    assert other >= 3  # one may lie as the one before did
