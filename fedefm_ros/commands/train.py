@@ -61,8 +61,9 @@ def train(
     centreline_share: Annotated[float, typer.Option(
         min=0, max=1, help='Share of clDice in the loss.')] = 0.0,
     scenes_at_once: Annotated[int | None, typer.Option(
-        min=1, help='Scenes that take turns in the order of the samples; default: as many as a '
-                    'batch has, so that no two of its samples show the same patient.')] = None,
+        min=1, help='Scenes that take turns in the order of the samples; default: four times the '
+                    'batch (the batch, if over 8), so that no two samples of a batch show the '
+                    'same patient.')] = None,
     crops_per_frame: Annotated[int | None, typer.Option(
         min=1, help='Samples of one frame; default: 2, of whole frames 1.')] = None,
     patience: Annotated[int, typer.Option(
@@ -79,6 +80,7 @@ def train(
     from_id: Annotated[str, typer.Option(hidden=True)] = '',
     add_hash: Annotated[str, typer.Option(hidden=True)] = '',
     json_file: output.JsonOption = None,
+    context: typer.Context = None,
 ):
     """
     Train a network on simulated fluoroscopy.
@@ -94,7 +96,6 @@ def train(
     from fedefm_ros.backbones import registry
     from fedefm_ros.backbones.checkpoint import load_checkpoint
     from fedefm_ros.learning.datasets import open_dataset
-    from fedefm_ros.learning.simulated import CROPS_PER_FRAME
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
     from fedefm_ros.simulation.config import read
 
@@ -124,15 +125,18 @@ def train(
         added=train_config.hash_of_images(added),
         scenes=tuple(f'{one.kind} {train_config.hash_of_scene(path)}'
                      for one, path in zip(settings, scenes or ())),
-        scenes_at_once=scenes_at_once or batch,
-        crops_per_frame=crops_per_frame or (1 if crop == 512 else CROPS_PER_FRAME),
-        patience=patience, validation_frames=validation_frames)
-    train_config.refuse_others(start_from, plan.parent, from_id, '--from')
-    train_config.refuse_others(add, plan.added, add_hash, '--add')
+        patience=patience, validation_frames=validation_frames, **{
+            **TrainingPlan.default_order(batch, crop),
+            **({'scenes_at_once': scenes_at_once} if scenes_at_once else {}),
+            **({'crops_per_frame': crops_per_frame} if crops_per_frame else {})})
+    train_config.refuse_others(context, 'start_from', start_from, plan.parent, from_id)
+    train_config.refuse_others(context, 'add', add, plan.added, add_hash)
     trainer = Trainer(network, plan, out, device, workers, added, settings)
-    train_config.write(out, plan, backbone, start_from, encoder_convs, decoder_convs, add,
-                       dict(zip((one.kind for one in settings), scenes or ())), check_every,
-                       threads)
+    train_config.write(
+        out, plan, trainer.earlier, dict(zip((one.kind for one in settings), scenes or ())), {
+            'backbone': backbone, 'from': start_from, 'encoder_convs': encoder_convs,
+            'decoder_convs': decoder_convs, 'add': add, 'check_every': check_every,
+            'threads': threads, 'device': device})
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
     if trainer.earlier and trainer.earlier[-1]['until_step'] == trainer.step:
@@ -146,7 +150,7 @@ def train(
         output.say(f'stopped at step {trainer.step}: no better mean Dice in {patience} validations')
     kept = trainer.keep_best()
     result = trainer.validate()
-    model_id = trainer.export(out / 'model.safetensors', backbone, result, config)
+    model_id = trainer.export(out / 'model.safetensors', backbone, result, config, kept)
     picture = trainer.picture()
     output.table(f'averaged weights of step {kept} on frames never trained on', ['measure', 'value'],
                  [[name, value] for name, value in result.items()])

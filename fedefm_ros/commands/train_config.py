@@ -38,7 +38,7 @@ def set_defaults(context: typer.Context, path: Path | None) -> Path | None:
 
     Keys are the long names of the options with underscores; paths are relative to the file.
 
-    :raises FedefmError: no such file, no table, or an unknown key.
+    :raises FedefmError: no such file, no table, an unknown key, or a list where none can be.
     """
     if path is None:
         return None
@@ -48,34 +48,39 @@ def set_defaults(context: typer.Context, path: Path | None) -> Path | None:
     if unknown:
         known = ', '.join(sorted(parameters.keys() - _ELSEWHERE))
         raise FedefmError(f'{path}: {", ".join(unknown)} is not known; known are {known}')
-    for key in ('from', 'add'):
-        if values.get(key):
-            values[key] = str(path.parent / str(values[key]))
-    if 'scenes' in values:
-        values['scenes'] = [str(path.parent / str(one)) for one in values['scenes'] or ()]
+    for key, value in values.items():
+        if key == 'scenes':
+            files = [value] if isinstance(value, str) else value or []
+            if not isinstance(files, list):
+                raise FedefmError(f'{path}: scenes is {value!r}; a list of files was expected')
+            values[key] = [str(path.parent / str(one)) for one in files]
+        elif key.endswith('_convs') and isinstance(value, list):
+            values[key] = ','.join(map(str, value))
+        elif isinstance(value, (list, dict)):
+            raise FedefmError(f'{path}: {key} is {value!r}; one value was expected')
+        elif key in ('from', 'add') and value:
+            values[key] = str(path.parent / str(value))
     context.default_map = {parameters[key].name: value for key, value in values.items()}
     return path
 
 
-def write(folder: Path, plan, backbone: str, start_from: Path | None, encoder_convs: str,
-          decoder_convs: str, add: Path | None, scenes: dict[str, Path], check_every: int,
-          threads: int) -> None:
+def write(folder: Path, plan, earlier: list[dict], scenes: dict[str, Path],
+          others: dict[str, object]) -> None:
     """
     Write the config.yaml of a run, and copies of the settings of its scenes beside it.
 
     :param plan: the TrainingPlan.
+    :param earlier: other plans that the run followed before, see ``Trainer.earlier``.
     :param scenes: kind -> file.
-    :param threads: with another number sums have another order, and weights other last digits.
+    :param others: option -> value, of options that are not in the plan. The number of threads is
+        one: with another, sums have another order, and weights other last digits.
     """
-    values = {'backbone': backbone}
-    if start_from:
-        values |= {'from': str(start_from.resolve()), 'from_id': plan.parent}
-    for name, text in (('encoder_convs', encoder_convs), ('decoder_convs', decoder_convs)):
-        if text:
-            values[name] = text
-    if add:
-        values |= {'add': str(add.resolve()), 'add_hash': plan.added,
-                   'add_share': plan.added_share}
+    values = {key: value for key, value in others.items() if value}
+    for key, name, content in (('from', 'from_id', plan.parent), ('add', 'add_hash', plan.added)):
+        if values.get(key):
+            values |= {key: str(values[key].resolve()), name: content}
+    if plan.added:
+        values['add_share'] = plan.added_share
     copies = []
     for kind, path in scenes.items():
         copy = Path('scenes') / f'{kind}.yaml'
@@ -83,11 +88,17 @@ def write(folder: Path, plan, backbone: str, start_from: Path | None, encoder_co
         copies.append(str(copy))
     if copies:
         values['scenes'] = copies
-    values |= {name: getattr(plan, name) for name in _PLANNED}
-    values |= {'check_every': check_every, 'threads': threads}
-    text = '# ./run train --config THIS -o DIR takes the run again.\n' \
-        + yaml.safe_dump(values, sort_keys=False)
-    write_atomically(folder / 'config.yaml', text.encode())
+    # What is as it suits batch and crop is left out: it will suit others that are given.
+    order = plan.default_order(plan.batch, plan.crop)
+    values |= {name: getattr(plan, name) for name in _PLANNED
+               if getattr(plan, name) != order.get(name)}
+    what = '# ./run train --config THIS -o DIR takes the run again.\n'
+    if earlier:
+        steps = ', '.join(str(one['until_step']) for one in earlier)
+        what = f'# Of the last part of a run that followed other plans until step {steps}: it ' \
+            'cannot be\n# taken again by this alone. The model file has the other plans.\n'
+    write_atomically(folder / 'config.yaml',
+                     (what + yaml.safe_dump(values, sort_keys=False)).encode())
 
 
 def hash_of_scene(path: Path) -> str:
@@ -107,12 +118,21 @@ def hash_of_images(added) -> str:
     return digest.hexdigest()[:16]
 
 
-def refuse_others(path: Path | None, found: str, expected: str, option: str) -> None:
-    """Raise FedefmError where a file or folder is not the one that a config.yaml was of."""
+def refuse_others(context: typer.Context | None, name: str, path: Path | None, found: str,
+                  expected: str) -> None:
+    """
+    Raise FedefmError where a file or folder is not the one that a config.yaml was of.
+
+    One that is named on the command line may be another.
+
+    :param name: of the parameter that the path is of.
+    """
+    if not context or context.get_parameter_source(name).name == 'COMMANDLINE':
+        return
+    option = {'start_from': '--from', 'add': '--add'}[name]
     if expected and found != expected:
         raise FedefmError(f'{option} {path} is {found or "none"}, and the run to be taken again '
-                          f'had {expected}: name that one, or leave {option[2:]}'
-                          f'{"_id" if option == "--from" else "_hash"} out of the file')
+                          f'had {expected}: name that one, or give {option} to take another')
 
 
 def _key(parameter):

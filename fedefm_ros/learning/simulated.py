@@ -59,8 +59,9 @@ class SimulatedFrames(Dataset):
         :param configs: settings of kinds that are not as by default.
         :param added: images and masks (``size``, ``size``) uint8 that come in between.
         :param added_share: how often, 0 to 1.
-        :param scenes_at_once: scenes that take turns, a sample each: a batch of as many samples
-            shows as many patients.
+        :param scenes_at_once: scenes that take turns, a sample each: a batch of that many or
+            fewer shows as many patients as it has samples. Of four batches' worth, two or four
+            processes that take batches in turn make different scenes.
         :param crops_per_frame: how many samples are of one frame; 1 for whole frames, which
             would only be turned.
         :raises FedefmError: a share of nothing.
@@ -94,8 +95,14 @@ class SimulatedFrames(Dataset):
         return self._sample(self._in_turn(index + self._first))
 
     def _in_turn(self, place):
-        """Return the number of the sample at a place in the order: scenes take turns."""
+        """
+        Return the number of the sample at a place in the order.
+
+        Scenes take turns. They begin one after the other, not all at once: a scene takes as long
+        to make as several frames.
+        """
         turn, lane = divmod(place, self._scenes.size)
+        turn += lane * self._samples_per_scene // self._scenes.size
         scene, within = divmod(turn, self._samples_per_scene)
         return (scene * self._scenes.size + lane) * self._samples_per_scene + within
 

@@ -78,6 +78,13 @@ class TrainingPlan:
     validation_frames: int = 64
     validation_seed: int = 900_001
 
+    @staticmethod
+    def default_order(batch: int, crop: int) -> dict[str, int]:
+        """Return the scenes at once and crops of a frame that suit a size of batch and crop."""
+        # Four batches' worth are for processes that share the work; each scene takes 5 MB.
+        return {'scenes_at_once': 4 * batch if batch <= 8 else batch,
+                'crops_per_frame': 1 if crop == 512 else CROPS_PER_FRAME}
+
 
 class Trainer(Loop):
     """One run; its folder has ``state.pt``, ``log.jsonl``, ``samples.png``, ``tensorboard``."""
@@ -119,12 +126,13 @@ class Trainer(Loop):
         if state:
             self.resume(state)
             self.earlier = state.get('earlier', [])
-            self.log = json.loads(state.get('log', '[]'))
-            self._best = state.get('best')
+            self.log = json.loads(state['log']) if 'log' in state else self._read_log()
             # What a plan of an older version does not say is as by default.
             before = {**{one.name: one.default for one in fields(plan)}, **state['plan']}
             if before != asdict(plan):
-                self.earlier.append({'until_step': self.step, 'plan': state['plan']})
+                self.earlier.append({'until_step': self.step, 'plan': before})
+            if before['validation_frames'] == plan.validation_frames:
+                self._best = state.get('best')
             self._write_log()
 
     def run(self, report: Callable[[int, float], None] = lambda step, loss: None,
@@ -136,10 +144,9 @@ class Trainer(Loop):
     @property
     def finished(self) -> bool:
         """Return whether the mean Dice has not risen for as long as the plan has patience."""
-        if not self.plan.patience or not self.log:
+        if not self.plan.patience or self._best is None:
             return False
-        means = [_mean_dice(row) for row in self.log]
-        return len(means) - 1 - means.index(max(means)) >= self.plan.patience
+        return sum(row['step'] > self._best['step'] for row in self.log) >= self.plan.patience
 
     def keep_best(self) -> int:
         """
@@ -147,10 +154,10 @@ class Trainer(Loop):
 
         Without patience the last ones stay.
         """
-        if self._best is None:
+        if not self.plan.patience or self._best is None:
             return self.step
-        self.average.load_state_dict(self._best)
-        return max(self.log, key=_mean_dice)['step']
+        self.average.load_state_dict(self._best['weights'])
+        return self._best['step']
 
     @property
     def samples(self) -> SimulatedFrames:
@@ -171,15 +178,24 @@ class Trainer(Loop):
         """Validate, save the state, write log and pictures; return the measures."""
         scores = self.validate()
         self.log.append({'step': self.step, 'loss': loss, 'time': time.time(), **scores})
-        if self.plan.patience and max(self.log, key=_mean_dice) is self.log[-1]:
-            self._best = {name: value.clone()
-                          for name, value in self.average.state_dict().items()}
+        mean = (scores['dice_catheter'] + scores['dice_guidewire']) / 2
+        if self._best is None or mean > self._best['mean']:
+            self._best = {'step': self.step, 'mean': mean, 'weights': {
+                name: value.clone() for name, value in self.average.state_dict().items()}}
         # The state first: a log with rows that it lacks would have them twice after a kill.
         self.save(plan=asdict(self.plan), earlier=self.earlier, log=json.dumps(self.log),
                   best=self._best)
         self._write_log()
         self.picture()
         return scores
+
+    def _read_log(self):
+        """Return the rows that a run of an older version appended to its file."""
+        path = self.folder / 'log.jsonl'
+        if not path.exists():
+            return []
+        rows = {row['step']: row for row in map(json.loads, path.read_text().splitlines())}
+        return [row for step, row in sorted(rows.items()) if step <= self.step]
 
     def _write_log(self):
         lines = ''.join(json.dumps(row) + '\n' for row in self.log)
@@ -228,18 +244,16 @@ class Trainer(Loop):
         return choose_min_confidence(results())[0]
 
     def export(self, path: Path, backbone: str, scores: dict[str, float],
-               config: dict | None = None) -> str:
+               config: dict | None = None, step: int | None = None) -> str:
         """
         Write the averaged weights as a checkpoint with its provenance; return its id.
 
         :param config: what the backbone was made with, where not by its defaults.
+        :param step: that the weights are of; None: the last.
         """
         spec = ModelSpec(backbone, config or {}, min_confidence=self.min_confidence(), provenance={
             'trained_on': 'simulated fluoroscopy (fedefm_ros.simulation)',
-            'plan': asdict(self.plan), 'steps_done': self.step, 'validation': scores,
+            'plan': asdict(self.plan), 'steps_done': self.step if step is None else step,
+            'validation': scores,
             **({'earlier_plans': self.earlier} if self.earlier else {})})
         return save_checkpoint(path, self.average.module, spec)
-
-
-def _mean_dice(row):
-    return (row['dice_catheter'] + row['dice_guidewire']) / 2

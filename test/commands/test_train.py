@@ -101,7 +101,7 @@ def test_a_run_leaves_a_model_pictures_and_what_it_was_made_of(made):
     told = json.loads((folder / 'run.json').read_text())
     spec = load_checkpoint(folder / 'run' / 'model.safetensors').spec
     assert spec.config['encoder_convs'] == [1, 2]
-    assert spec.provenance['plan']['scenes_at_once'] == 2 == told['plan']['scenes_at_once']
+    assert spec.provenance['plan']['scenes_at_once'] == 8 == told['plan']['scenes_at_once']
     assert told['steps'] == told['step_kept'] == 6
     rows = (folder / 'run' / 'log.jsonl').read_text().splitlines()
     assert [json.loads(row)['step'] for row in rows] == [2, 4, 6]
@@ -120,7 +120,9 @@ def test_config_yaml_takes_the_run_again_wherever_it_lies(made, tmp_path):
         == ['scenes/human.yaml']
     # An option that is given wins.
     longer = fedefm('train', '--config', tmp_path / 'config.yaml', '-o', tmp_path, '--steps', 7)
-    assert longer.returncode == 0 and 'steps 6 -> 7' in longer.stderr, longer.stderr
+    assert longer.returncode == 0 and 'plan than so far: steps 6 -> 7\n' in longer.stderr, \
+        longer.stderr
+    assert 'other plans until step 6' in (tmp_path / 'config.yaml').read_text()
 
 
 @pytest.mark.parametrize('change, told', [
@@ -128,7 +130,8 @@ def test_config_yaml_takes_the_run_again_wherever_it_lies(made, tmp_path):
     ({'out': 'elsewhere'}, 'out is not known'),
     ({'from_id': '0123456789abcdef'}, 'had 0123456789abcdef'),
     ({'add_hash': '0123456789abcdef'}, 'had 0123456789abcdef'),
-    ({'steps': 'many'}, 'steps')])
+    ({'steps': 'many'}, 'steps'), ({'steps': [1, 2]}, 'one value was expected'),
+    ({'scenes': 5}, 'a list of files was expected')])
 def test_a_config_that_cannot_be_taken_again_is_refused(made, tmp_path, change, told):
     _, folder = made
     kept = next(path for name in ('config.yaml', 'again.yaml')
@@ -140,29 +143,37 @@ def test_a_config_that_cannot_be_taken_again_is_refused(made, tmp_path, change, 
     assert not (tmp_path / 'run').exists()
 
 
+def test_another_parent_on_the_command_line_wins(made, tmp_path):
+    _, folder = made
+    kept = next(path for name in ('config.yaml', 'again.yaml')
+                if (path := folder / 'run' / name).exists())
+    values = {**yaml.safe_load(kept.read_text()), 'from_id': '0123456789abcdef', 'steps': 1,
+              'scenes': 'scenes/human.yaml', 'encoder_convs': [1, 2], 'batch': 3, 'workers': 0}
+    file = folder / 'run' / 'changed.yaml'
+    file.write_text(yaml.safe_dump(values))
+    run = CliRunner().invoke(app, ['train', '--config', str(file), '-o', str(tmp_path), '--from',
+                                   str(folder / 'parent.safetensors'), '--crop', '96'])
+    assert run.exit_code == 0, run.output
+    plan = load_checkpoint(tmp_path / 'model.safetensors').spec.provenance['plan']
+    assert (plan['scenes_at_once'], plan['crop']) == (12, 96)  # as suits the new batch
+
+
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(made, tmp_path):
     arguments, folder = made
     rng = random.Random(7)
-    kills = 0
-    while True:
+    for _ in range(2):
         process = subprocess.Popen(command('train', *arguments, '-o', tmp_path),
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if kills < 2:
-            # At any moment after it has begun to train: a check, a step, the model's export.
-            deadline = time.monotonic() + 120
-            before = steps_logged(tmp_path)
-            while process.poll() is None and steps_logged(tmp_path) == before \
-                    and time.monotonic() < deadline:
-                time.sleep(0.02)
-            time.sleep(rng.uniform(0, 0.6))
-            kills += process.poll() is None
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            continue
-        told, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, told
-        break
-    assert kills == 2 and 'goes on from step' in told
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # After another validation, so that it has moved; anywhere in what comes next.
+        before, deadline = steps_logged(tmp_path), time.monotonic() + 120
+        while steps_logged(tmp_path) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert steps_logged(tmp_path) > before
+    run = fedefm('train', *arguments, '-o', tmp_path)
+    assert run.returncode == 0 and 'goes on from step' in run.stderr, run.stderr
     assert same(weights(tmp_path), weights(folder / 'run'))
     rows = (tmp_path / 'log.jsonl').read_text().splitlines()
     assert [json.loads(row)['step'] for row in rows] == [2, 4, 6]

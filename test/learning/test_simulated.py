@@ -16,6 +16,7 @@
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.simulated import AIMED_SHARE
+from fedefm_ros.learning.simulated import CROPS_PER_FRAME
 from fedefm_ros.learning.simulated import SimulatedFrames
 
 import numpy as np
@@ -36,17 +37,31 @@ def test_a_sample_is_the_same_whenever_it_is_asked_for():
 
 def test_scenes_that_take_turns_have_the_same_samples_in_another_order():
     plain = SimulatedFrames(24, seed=5, crop=64, size=128, crops_per_frame=1)
-    mixed = SimulatedFrames(24, seed=5, crop=64, size=128, crops_per_frame=1, scenes_at_once=3)
-    late = SimulatedFrames(24, seed=5, crop=64, size=128, crops_per_frame=1, scenes_at_once=3,
-                           first=13)
-    order = [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
-    order += [12 + place for place in order]
-    for place, number in enumerate(order):
+    arguments = {'seed': 5, 'crop': 64, 'size': 128, 'crops_per_frame': 1, 'scenes_at_once': 3}
+    mixed = SimulatedFrames(24, **arguments)
+    # The second scene begins with its second frame, the third with its third.
+    for place, number in enumerate([0, 5, 10, 1, 6, 11, 2, 7, 20, 3, 16, 21, 12, 17, 22]):
         image, mask = mixed[place]
         expected, expected_mask = plain[number]
         assert torch.equal(image, expected) and torch.equal(mask, expected_mask)
-    assert torch.equal(late[2][0], mixed[15][0])
+    assert torch.equal(SimulatedFrames(24, **arguments, first=13)[1][0], mixed[14][0])
     assert torch.equal(mixed.of_scene(1)[0], plain[4][0])
+
+
+@pytest.mark.parametrize('workers', [1, 2, 4])
+def test_processes_that_take_batches_in_turn_make_different_scenes(monkeypatch, workers):
+    batch = 3
+    scenes = [[] for _ in range(workers)]
+    for worker in range(workers):
+        frames = SimulatedFrames(1000, seed=5, crop=64, scenes_at_once=4 * batch)
+        monkeypatch.setattr(frames, '_sample', lambda number, worker=worker:
+                            scenes[worker].append(number // (4 * CROPS_PER_FRAME)))
+        for first in range(worker * batch, 40 * batch, workers * batch):
+            before = len(scenes[worker])
+            for place in range(first, first + batch):
+                frames[place]
+            assert len(set(scenes[worker][before:])) == batch  # all of other patients
+    assert sum(len(set(own)) for own in scenes) == len(set().union(*scenes))
 
 
 def test_a_sample_is_what_the_network_takes():

@@ -115,9 +115,25 @@ def test_a_run_with_patience_stops_and_keeps_the_best_weights(tmp_path, monkeypa
     assert made.finished and made.step == 4  # the second 0.5 is no better than the first
     again = trainer(tmp_path, replace(PLAN, steps=6, patience=2))
     again.run(check_every=1)
-    assert again.step == 4 and again.keep_best() == 2
+    # With patience for less, and for none: then the last weights stay.
+    assert again.step == 4
+    assert trainer(tmp_path, replace(PLAN, steps=6)).keep_best() == 4
+    assert again.keep_best() == 2
     for name, value in again.average.state_dict().items():
         assert torch.equal(value, kept[1][name]), name
+
+
+def test_patience_that_comes_later_counts_from_the_best_so_far(tmp_path, monkeypatch):
+    scores = iter([0.5, 0.4, 0.3])
+    monkeypatch.setattr(Trainer, 'validate', lambda self: {
+        'dice_catheter': next(scores), 'dice_guidewire': 0.5})
+    trainer(tmp_path, replace(PLAN, steps=2)).run(check_every=1)
+    late = trainer(tmp_path, replace(PLAN, steps=6, patience=2))
+    late.run(check_every=1)
+    assert late.step == 3 and late.keep_best() == 1
+    # On other frames the means say nothing of each other.
+    assert trainer(tmp_path, replace(PLAN, steps=6, patience=2, validation_frames=2)) \
+        .keep_best() == 3
 
 
 def test_a_run_stopped_between_its_state_and_its_log_has_each_row_once(tmp_path, monkeypatch):
@@ -139,7 +155,11 @@ def test_a_plan_that_lacks_what_is_newer_is_the_same_plan(tmp_path):
     for name in ('log', 'best'):
         del state[name]
     torch.save(state, tmp_path / 'state.pt')
+    with open(tmp_path / 'log.jsonl', 'a') as log:  # a step that was killed before it was saved
+        log.write(json.dumps({'step': 3}) + '\n')
     assert trainer(tmp_path, replace(PLAN, steps=2)).earlier == []
+    rows = (tmp_path / 'log.jsonl').read_text().splitlines()
+    assert [json.loads(row)['step'] for row in rows] == [2]
     told = trainer(tmp_path, replace(PLAN, steps=2, scenes_at_once=2)).earlier
     assert [one['until_step'] for one in told] == [2]
 
