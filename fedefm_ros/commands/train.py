@@ -147,13 +147,14 @@ def train(
     with output.progress('training', steps, trainer.step) as advance:
         trainer.run(lambda step, loss: advance(step, f'loss {loss:.3f}'), check_every)
     if trainer.finished and trainer.step < steps:
-        output.say(f'stopped at step {trainer.step}: no better mean Dice in {patience} validations')
+        output.say(f'stopped at step {trainer.step}: no better mean Dice in {patience} '
+                   'validations')
     kept = trainer.keep_best()
     result = trainer.validate()
     model_id = trainer.export(out / 'model.safetensors', backbone, result, config, kept)
     picture = trainer.picture()
-    output.table(f'averaged weights of step {kept} on frames never trained on', ['measure', 'value'],
-                 [[name, value] for name, value in result.items()])
+    output.table(f'averaged weights of step {kept} on frames never trained on',
+                 ['measure', 'value'], [[name, value] for name, value in result.items()])
     output.say(f'wrote {out / "model.safetensors"} and {picture}')
     output.write_json({'model': out / 'model.safetensors', 'model_id': model_id,
                        'plan': asdict(plan), 'steps': trainer.step, 'step_kept': kept, **result,
