@@ -123,7 +123,8 @@ def _start(processes, kinds, source, scale, size, rate, model, runtime, out) -> 
     for number, (name, kind) in enumerate(zip(STATIONS, kinds)):
         processes.start(f'federation_{name}', station.command(
             station.FEDERATION, namespace=name, parameters={
-                **LEARNING, 'model': model, 'stations': ','.join(STATIONS), 'seed': number,
+                **LEARNING, 'image_size': min(LEARNING['image_size'], size // 32 * 32),
+                'model': model, 'stations': ','.join(STATIONS), 'seed': number,
                 'data': f'simulator:{kind}', 'keys': (out / 'keys' / name).resolve(),
                 'state': (out / 'state' / name).resolve()}))
 

@@ -63,8 +63,8 @@ def segment(
     from fedefm_ros.commands.segment_results import Results
     from fedefm_ros.imaging.source import is_simulator
     from fedefm_ros.imaging.source import open_source
-    from fedefm_ros.segmentation.engine import MEMORY_SECONDS
     from fedefm_ros.segmentation.engine import SegmentationEngine
+    from fedefm_ros.segmentation.frame_before import FrameBefore
     from fedefm_ros.segmentation.postprocess import SpeckParameters
 
     if frames is None and is_simulator(source):
@@ -77,7 +77,7 @@ def segment(
                    f'{info.threads} threads')
         count = opened.frame_count
         total = count if frames is None else min(frames, count or frames)
-        times, with_instrument, refused, found, last = [], 0, 0, (), 0.0
+        times, with_instrument, refused, before = [], 0, 0, FrameBefore()
         started = time.perf_counter()
         with Results(out, opened.rate, overwrite) as results, _stoppable() as stopped, \
                 output.progress('segmenting', total) as advance:
@@ -90,9 +90,7 @@ def segment(
                     refused += 1
                     results.add(frame, None, (), {'spacing_mm': spacing, 'refused': str(error)})
                 else:
-                    follows = 0.0 < frame.time - last < MEMORY_SECONDS
-                    found = engine.instruments(raw, spacing, previous=found if follows else ())
-                    last = frame.time
+                    found = before.instruments(engine, raw, spacing, round(1e9 * frame.time))
                     results.add(frame, raw.mask, found, {'spacing_mm': spacing})
                     times.append(raw.total_ms)
                 with_instrument += bool(found)

@@ -27,8 +27,8 @@ from fedefm_ros.evaluation.truth import MaskFolderTruth
 from fedefm_ros.imaging.bag_topics import recording_times
 from fedefm_ros.imaging.bag_topics import StampedTopic
 from fedefm_ros.imaging.bag_topics import topic_ending
-from fedefm_ros.segmentation.engine import MEMORY_SECONDS
 from fedefm_ros.segmentation.engine import SegmentationEngine
+from fedefm_ros.segmentation.frame_before import FrameBefore
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 
@@ -82,8 +82,8 @@ class EngineContestant:
         self.facts = {'model': model, 'model_id': info.model_id, 'runtime': info.runtime,
                       'precision': info.precision,
                       'min_confidence': self._engine.min_confidence}
-        self._last: Case | None = None
-        self._previous: tuple[Instrument, ...] = ()
+        self._before = FrameBefore()
+        self._sequence: str | None = None
 
     def answer(self, case: Case) -> Answer | None:
         """Segment a frame; None where the node would refuse it, too."""
@@ -94,12 +94,12 @@ class EngineContestant:
             self.facts['refused'] = self.facts.get('refused', 0) + 1
             self.facts['last_refusal'] = str(error)
             return None
-        last, self._last = self._last, case
-        follows = last is not None and not case.alone and last.sequence == case.sequence \
-            and 0.0 < case.time - last.time < MEMORY_SECONDS
-        self._previous = self._engine.instruments(
-            raw, case.spacing_mm, previous=self._previous if follows else ())
-        return Answer(raw.mask, self._previous, time.perf_counter() - start)
+        if case.alone or case.sequence != self._sequence:
+            self._before.forget()
+        self._sequence = case.sequence
+        found = self._before.instruments(self._engine, raw, case.spacing_mm,
+                                         round(1e9 * case.time))
+        return Answer(raw.mask, found, time.perf_counter() - start)
 
     def close(self) -> None:
         """Do nothing."""

@@ -17,7 +17,6 @@
 from collections.abc import Callable
 import copy
 from dataclasses import dataclass, field
-import math
 import time
 
 from fedefm_ros.errors import FedefmError
@@ -30,10 +29,9 @@ from fedefm_ros.nodes.conversion import centerline_to_message
 from fedefm_ros.nodes.conversion import instruments_to_message
 from fedefm_ros.nodes.conversion import tip_to_message
 from fedefm_ros.nodes.declaration import Parameters
-from fedefm_ros.segmentation.engine import MEMORY_SECONDS
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.engine import SegmentationEngine
-from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.frame_before import FrameBefore
 from fedefm_ros.segmentation.overlay import draw_overlay
 from fedefm_ros.segmentation.pipeline import Job
 from fedefm_ros.segmentation.recent import Recent
@@ -78,25 +76,6 @@ class Meters:
             meter.clear()
 
 
-@dataclass(frozen=True)
-class _Last:
-    """The frame before, and what was found in it."""
-
-    stamp: int
-    shape: tuple[int, int]
-    spacing: tuple[float, float] | None
-    model_id: str
-    instruments: tuple[Instrument, ...]
-
-    def is_like(self, result: RawSegmentation, spacing: tuple[float, float] | None) -> bool:
-        """Return whether another frame has its size, its model and, to 1/1000, its spacing."""
-        if (self.shape, self.model_id) != (result.mask.shape, result.model_id):
-            return False
-        if self.spacing is None or spacing is None:
-            return self.spacing is spacing
-        return all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(self.spacing, spacing))
-
-
 class SegmentationStages:
     """The stages of the pipeline, with the node's publishers and newest parameters."""
 
@@ -108,7 +87,7 @@ class SegmentationStages:
         self.meters = Meters()
         self.camera_info: CameraInfo | None = None
         self.largest_message = 0
-        self._last: _Last | None = None
+        self._frame_before = FrameBefore()
         self._last_overlay = 0.0
         qos = QoSProfile(depth=1, liveliness=LivelinessPolicy.AUTOMATIC,
                          liveliness_lease_duration=Duration(seconds=LIVELINESS_LEASE))
@@ -170,14 +149,7 @@ class SegmentationStages:
         begun = time.monotonic()
         header = job.message.header
         spacing = self._spacing_mm(image.shape)
-        last, elapsed = self._last, 0.0
-        if last is not None:
-            elapsed = 1e-9 * (job.stamp - last.stamp)
-            if not (0.0 < elapsed < MEMORY_SECONDS and last.is_like(result, spacing)):
-                last = None
-        instruments = self.engine.instruments(
-            result, spacing, previous=last.instruments if last else (), elapsed=elapsed)
-        self._last = _Last(job.stamp, result.mask.shape, spacing, result.model_id, instruments)
+        instruments = self._frame_before.instruments(self.engine, result, spacing, job.stamp)
         leading = instruments[0] if instruments else None
         message = instruments_to_message(header, image.shape, instruments, spacing_mm=spacing,
                                          model_id=result.model_id)

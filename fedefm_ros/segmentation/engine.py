@@ -48,9 +48,6 @@ from fedefm_ros.segmentation.steadying import TipFilter
 
 import numpy as np
 
-#: After which the instruments of the frame before say nothing of the next.
-MEMORY_SECONDS = 0.5
-
 
 @dataclass(frozen=True)
 class EngineInfo:

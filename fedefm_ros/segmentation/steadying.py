@@ -49,16 +49,16 @@ def is_same_scene(mask: np.ndarray, previous: tuple[Instrument, ...]) -> bool:
     """
     if not previous:
         return False
-    height, width = mask.shape
-    # Every second pixel of 512, and so on: it is about lines of many pixels.
-    step = max(1, max(mask.shape) // (8 * _CELLS))
-    marked = cv2.threshold(np.ascontiguousarray(mask[::step, ::step]), 0, 255,
-                           cv2.THRESH_BINARY)[1]
-    cells = cv2.resize(marked, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    # In pixels, rounded up: the last cells may reach beyond the image.
+    height, width = (-(-side // _CELLS) for side in mask.shape)
+    whole = cv2.copyMakeBorder(mask, 0, _CELLS * height - mask.shape[0],
+                               0, _CELLS * width - mask.shape[1], cv2.BORDER_CONSTANT)
+    # A cell is marked where any of its pixels is: no line is too thin.
+    bands = whole.reshape(_CELLS, height, -1).max(axis=1)
+    cells = bands.reshape(_CELLS, _CELLS, width).max(axis=2)
     cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
     points = np.concatenate([instrument.centerline for instrument in previous]) + 0.5
-    columns, rows = np.clip(points * (_CELLS / width, _CELLS / height),
-                            0, _CELLS - 1).astype(np.intp).T
+    columns, rows = np.clip(points / (width, height), 0, _CELLS - 1).astype(np.intp).T
     return np.count_nonzero(cells[rows, columns]) >= _NEAR_SHARE * len(points)
 
 

@@ -174,7 +174,7 @@ def test_instruments_are_remembered_for_half_a_second_and_pitch_is_the_frame_s(
                         lambda _: Pausing((0.0, 0.1, 5.0, 5.1, 4.9)))
     remembered, work = [], SegmentationEngine.instruments
 
-    def instruments(self, raw, spacing_mm=None, *, previous=()):
+    def instruments(self, raw, spacing_mm=None, *, previous=(), elapsed=None):
         remembered.append(bool(previous))
         return work(self, raw, spacing_mm, previous=previous)
     monkeypatch.setattr(SegmentationEngine, 'instruments', instruments)

@@ -171,3 +171,27 @@ def test_ordinary_motion_is_of_one_scene_and_another_patient_is_not():
         assert all(same[:14]) and all(same[15:]), seed
         other += not same[14]
     assert other >= 3  # one may lie as the one before did
+
+
+@pytest.mark.parametrize('side', [100, 511, 512, 1000, 1024, 2048])
+@pytest.mark.parametrize('thickness', [1, 2, 3, 4, 7])
+@pytest.mark.parametrize('across', [True, False])
+def test_a_thin_line_is_found_again_wherever_it_lies(side, thickness, across):
+    along = np.linspace(0.0, side - 1.0, 90)
+    for place in (*range(side // 2, side // 2 + 17), side - thickness):
+        mask = np.zeros((side, side), np.uint8)
+        mask[place:place + thickness] = GUIDEWIRE
+        line = np.stack([along, np.full(90, place + (thickness - 1) / 2)], axis=1)
+        if not across:
+            mask, line = mask.T, line[:, ::-1]
+        assert is_same_scene(mask, (Instrument(GUIDEWIRE, line),)), place
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (20, 700), (700, 20), (511, 1023)])
+def test_not_a_single_pixel_is_lost(shape):
+    rng = np.random.default_rng(0)
+    for row, column in rng.integers(shape, size=(50, 2)):
+        mask = np.zeros(shape, np.uint8)
+        mask[row, column] = CATHETER
+        dot = Instrument(CATHETER, np.array([[column, row], [column, row]], float))
+        assert is_same_scene(mask, (dot,))

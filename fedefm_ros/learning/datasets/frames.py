@@ -90,9 +90,9 @@ class FrameSet(Sequence):
         unclear = [entry.name for entry in self.entries if not entry.clear]
         if unclear and len(self.groups) > 1:
             raise FedefmError(
-                f'{self.name}: cannot be divided into {", ".join(shares)}: most images would be a '
-                f'patient or sequence of their own by their names, such as '
-                f'{", ".join(unclear[:3])}, and frames of one could come into several parts. Say '
+                f'{self.name}: cannot be divided into {", ".join(shares)}: names such as '
+                f'{", ".join(unclear[:3])} do not show which images are of one patient or '
+                'sequence, and frames of one could come into several parts. Say '
                 "how names tell the patient or sequence, by the layout's option groups, a regular "
                 "expression such as groups: '^([^_]+)_'; or, in the layout folder, put the images "
                 "of each into a sub-folder. If every image is of another patient: groups: '(.+)'")
