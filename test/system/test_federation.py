@@ -149,21 +149,21 @@ def federated(tmp_path, *arguments):
 
 def test_stations_find_instruments_in_kinds_that_they_never_had(tmp_path):
     _, told, lacked = federated(tmp_path, '--task', 'segmentation', '--image-size', 96,
-                                '--local-steps', 30, '--laps', 4)
+                                '--local-steps', 20, '--laps', 2)
     before, after = map(sum, zip(*lacked))
     assert all(late > early for early, late in lacked), told['stations']
     assert after / 3 > before / 3 + 0.05, told['stations']
 
 
 def test_stations_learn_kinds_that_they_never_had(tmp_path):
-    arguments, told, lacked = federated(tmp_path, '--local-steps', 60, '--laps', 8)
+    arguments, told, lacked = federated(tmp_path, '--local-steps', 40, '--laps', 4)
     # Of nine classes, six of which a station never had; alone it never names one of those.
     assert all(early < 0.05 and late > early + 0.15 for early, late in lacked), told['stations']
     assert Path(told['pictures'][0]).stat().st_size > 5000
     # The same command goes on: all rounds are there, so nothing is left but the table.
     again = fedefm(*arguments)
     assert again.returncode == 0, again.stderr
-    other = fedefm(*arguments, '--laps', 9)
+    other = fedefm(*arguments, '--laps', 5)
     assert other.returncode == 1 and 'other settings' in other.stderr
 
 
