@@ -412,7 +412,7 @@ def test_names_that_tell_no_sequence_are_not_divided_by_frame(named, layout):
     frames = open_dataset(layout, named(layout, 'a1b2c 9f3e4d 77aa0b c0ffee1 c0ffee2 0badf00d'))
     with pytest.raises(FedefmError) as error:
         frames.split({'train': 0.5, 'val': 0.5}, seed=1)
-    for words in (str(frames.name), 'patient or sequence of their own', 'into train, val',
+    for words in (str(frames.name), 'do not show which images are of one patient', 'into train, val',
                   'groups:', 'sub-folder'):
         assert words in str(error.value)
     own = open_dataset(layout, frames.entries[0].image.parents[
