@@ -116,6 +116,7 @@ def train(
     settings = tuple(read(path) for path in scenes or ())
     if len({one.kind for one in settings}) < len(settings):
         raise FedefmError('--scenes: two files are of one kind')
+    order = TrainingPlan.default_order(batch, crop)
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, optimiser=optimiser,
         decay_share=decay_share, foreground_weight=foreground_weight,
@@ -125,10 +126,9 @@ def train(
         added=train_config.hash_of_images(added),
         scenes=tuple(f'{one.kind} {train_config.hash_of_scene(path)}'
                      for one, path in zip(settings, scenes or ())),
-        patience=patience, validation_frames=validation_frames, **{
-            **TrainingPlan.default_order(batch, crop),
-            **({'scenes_at_once': scenes_at_once} if scenes_at_once else {}),
-            **({'crops_per_frame': crops_per_frame} if crops_per_frame else {})})
+        scenes_at_once=scenes_at_once or order['scenes_at_once'],
+        crops_per_frame=crops_per_frame or order['crops_per_frame'],
+        patience=patience, validation_frames=validation_frames)
     train_config.refuse_others(context, 'start_from', start_from, plan.parent, from_id)
     train_config.refuse_others(context, 'add', add, plan.added, add_hash)
     trainer = Trainer(network, plan, out, device, workers, added, settings)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
+from fedefm_ros.yaml_files import read_table
 
 import typer
 
@@ -42,7 +43,7 @@ def set_defaults(context: typer.Context, path: Path | None) -> Path | None:
     """
     if path is None:
         return None
-    values = _read(path)
+    values = {str(key): value for key, value in read_table(path).items()}
     parameters = {_key(one): one for one in context.command.params}
     unknown = sorted(values.keys() - parameters.keys() | values.keys() & _ELSEWHERE)
     if unknown:
@@ -103,8 +104,7 @@ def write(folder: Path, plan, earlier: list[dict], scenes: dict[str, Path],
 
 def hash_of_scene(path: Path) -> str:
     """Return a hash of a file's keys and values; comments may change."""
-    values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(read_table(path)).encode()).hexdigest()[:16]
 
 
 def hash_of_images(added) -> str:
@@ -137,15 +137,3 @@ def refuse_others(context: typer.Context | None, name: str, path: Path | None, f
 
 def _key(parameter):
     return max(parameter.opts, key=len).lstrip('-').replace('-', '_')
-
-
-def _read(path):
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise FedefmError(f'{path}: cannot be read: {error.strerror or error}') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FedefmError(f'{path}: is no YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(values, dict):
-        raise FedefmError(f'{path}: a table of options and values was expected')
-    return {str(key): value for key, value in values.items()}

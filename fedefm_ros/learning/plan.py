@@ -23,6 +23,7 @@ import types
 import typing
 
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.yaml_files import read_table
 
 import yaml
 
@@ -113,14 +114,7 @@ def read_plan(path: Path) -> FinetunePlan:
     :raises FedefmError: no such file, not YAML, an unknown key, or a value of another type or
         out of range; it names the key.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise FedefmError(f'{path}: cannot be read: {error.strerror or error}') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FedefmError(f'{path}: is no YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(values, dict):
-        raise FedefmError(f'{path}: a table of keys and values was expected')
+    values = read_table(path)
     kinds = typing.get_type_hints(FinetunePlan)
     unknown = sorted(map(str, values.keys() - kinds.keys()))
     if unknown:

@@ -83,7 +83,8 @@ class SimulatedFrames(Dataset):
         self._configs = [own.get(kind) or find(kind) for kind in self._kinds]
         self._crops_per_frame = crops_per_frame
         self._samples_per_scene = FRAMES_PER_SCENE * crops_per_frame
-        self._scenes = _Newest(scenes_at_once, self._scene)
+        self._scenes_at_once = scenes_at_once
+        self._scenes = _Newest(scenes_at_once, self._new_scene)
         self._frames = _Newest(scenes_at_once, self._drawn)
 
     def __len__(self) -> int:
@@ -101,10 +102,10 @@ class SimulatedFrames(Dataset):
         Scenes take turns. They begin one after the other, not all at once: a scene takes as long
         to make as several frames.
         """
-        turn, lane = divmod(place, self._scenes.size)
-        turn += lane * self._samples_per_scene // self._scenes.size
+        turn, lane = divmod(place, self._scenes_at_once)
+        turn += lane * self._samples_per_scene // self._scenes_at_once
         scene, within = divmod(turn, self._samples_per_scene)
-        return (scene * self._scenes.size + lane) * self._samples_per_scene + within
+        return (scene * self._scenes_at_once + lane) * self._samples_per_scene + within
 
     def _sample(self, number):
         image, mask = self._frames[number // self._crops_per_frame]
@@ -136,7 +137,7 @@ class SimulatedFrames(Dataset):
         scene.redraw_devices(rng)
         return scene.render(scene.detector(rng))
 
-    def _scene(self, number):
+    def _new_scene(self, number):
         rng = np.random.default_rng((self._seed, number, 0))
         config = self._configs[rng.choice(len(self._kinds), p=self._weights)]
         return Scene(config, rng, self._size, config.spacing_mm.draw(rng) * 512 / self._size)
@@ -146,13 +147,13 @@ class _Newest:
     """What a function makes of numbers; the newest few are kept."""
 
     def __init__(self, size, make):
-        self.size = size
+        self._size = size
         self._make = make
         self._made = {}
 
     def __getitem__(self, number):
         if number not in self._made:
-            while len(self._made) >= self.size:
+            while len(self._made) >= self._size:
                 del self._made[next(iter(self._made))]
             self._made[number] = self._make(number)
         return self._made[number]

@@ -31,8 +31,7 @@ from fedefm_ros.paths import config_dir
 from fedefm_ros.simulation.anatomy_settings import ANATOMIES, KINDS
 from fedefm_ros.simulation.ranges import Count, LogRange, Mixture, Range, Weights
 from fedefm_ros.simulation.settings import Devices, Motions, Within, Xray
-
-import yaml
+from fedefm_ros.yaml_files import read_table
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def read(path: Path) -> SceneConfig:
     :raises FedefmError: no such file, no YAML, an unknown key, a value of another type or out of
         range; it names file and key.
     """
-    values = _yaml(path)
+    values = read_table(path)
     kind = values.get('kind')
     if kind not in KINDS:
         raise FedefmError(f'{path}: kind is {kind!r}; expected one of {", ".join(KINDS)}')
@@ -84,19 +83,7 @@ def read(path: Path) -> SceneConfig:
 @lru_cache
 def _default(kind: str) -> SceneConfig:
     path = config_dir() / 'simulation' / f'{kind}.yaml'
-    return _checked(path, _yaml(path), None)
-
-
-def _yaml(path):
-    try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise FedefmError(f'{path}: cannot be read: {error.strerror or error}') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FedefmError(f'{path}: is no YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(values, dict):
-        raise FedefmError(f'{path}: a table of keys and values was expected')
-    return values
+    return _checked(path, read_table(path), None)
 
 
 def _checked(path, values, base):
