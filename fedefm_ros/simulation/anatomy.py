@@ -27,12 +27,15 @@ from fedefm_ros.simulation import anatomy_settings as settings
 from fedefm_ros.simulation import bones, clutter
 from fedefm_ros.simulation.anatomy_settings import KINDS
 from fedefm_ros.simulation.fields import (
-    blobs, coordinates, noise_field, soft_step, wavy_distance)
+    blobs, coordinates, noise_field, soft_step, WavyLine)
 from fedefm_ros.simulation.ranges import happens
 
 import numpy as np
 
 __all__ = ['Anatomy', 'build', 'KINDS']
+
+#: Widths of a bell curve from its middle beyond which it is left out: exp(-25) is nothing.
+_FADED = 5.0
 
 
 @dataclass
@@ -73,7 +76,7 @@ def _tissue(ranges, rng, shape, scale):
 def _ribs(ranges, rng, shape, scale):
     """Return a fan of curved bands with dense rims (cortical bone)."""
     scale = scale * ranges.scale.draw(rng)
-    x, y = coordinates(shape)
+    y, x = (np.arange(size, dtype=np.float32) for size in shape)
     layer = np.zeros(shape, np.float32)
     for _ in range(ranges.fans.draw(rng)):
         count = ranges.count.draw(rng)
@@ -89,52 +92,69 @@ def _ribs(ranges, rng, shape, scale):
         reach = soft_step(noise_field(rng, shape, 260 * scale) + rng.uniform(-0.2, 1.0), 0.5)
         for index in range(count):
             through = centre + step * (first + index * gap * rng.uniform(0.9, 1.1))
-            d = wavy_distance(rng, x, y, angle + rng.normal(0, 0.06), through,
-                              bow * rng.uniform(0.7, 1.3), rng.uniform(0, 4) * scale)
-            # In place: ribs are most of a thorax's cost.
-            np.abs(d, out=d)
-            border = d - 0.5 * width
-            border /= rim_width
-            np.square(border, out=border)
-            np.exp(np.negative(border, out=border), out=border)
-            border *= rim * strength * 3.0
-            bone = soft_step(np.subtract(0.5 * width, d, out=d), 1.5 * scale)
-            bone *= strength
-            bone += border
-            bone *= reach
-            layer += bone
+            line = WavyLine(rng, angle + rng.normal(0, 0.06), through,
+                            bow * rng.uniform(0.7, 1.3), rng.uniform(0, 4) * scale)
+            for rows, cols in line.parts_near(shape, 0.5 * width + _FADED * rim_width):
+                # In place: ribs are most of a thorax's cost.
+                d = line.distance(x[cols], y[rows])
+                np.abs(d, out=d)
+                border = d - 0.5 * width
+                border /= rim_width
+                np.square(border, out=border)
+                np.exp(np.negative(border, out=border), out=border)
+                border *= rim * strength * 3.0
+                bone = soft_step(np.subtract(0.5 * width, d, out=d), 1.5 * scale)
+                bone *= strength
+                bone += border
+                bone *= reach[rows, cols]
+                layer[rows, cols] += bone
     return ranges.factor * layer
 
 
 def _spine(ranges, rng, shape, scale):
     """Return a column of vertebrae: bodies, end plates, pedicles, spinous processes."""
     scale = scale * ranges.scale.draw(rng)
-    x, y = coordinates(shape)
     angle = np.pi / 2 + rng.normal(0.0, 0.18)
     through = (shape[1] * rng.uniform(0.0, 1.0), shape[0] / 2)
-    across = wavy_distance(rng, x, y, angle, through, rng.normal(0, 0.0006) / scale, 0.0)
-    along = (x - through[0]) * np.cos(angle) + (y - through[1]) * np.sin(angle)
+    line = WavyLine(rng, angle, through, rng.normal(0, 0.0006) / scale, 0.0)
     pitch = ranges.pitch_px.draw(rng) * scale
     half = pitch * ranges.half_width.draw(rng)
     disc = rng.uniform(0.1, 0.22) * pitch
-    u = np.mod(along + rng.uniform(0, pitch) + 0.04 * across**2 / half, pitch) - pitch / 2
-    # A waist: vertebral bodies are narrower in their middle.
-    edge = half * (0.86 + 0.14 * (2 * np.abs(u) / pitch) ** 2) - np.abs(across)
-    body = soft_step(edge, rng.uniform(1.5, 5) * scale)
-    bone = soft_step((pitch - disc) / 2 - np.abs(u), rng.uniform(1.5, 4) * scale)
+    first = rng.uniform(0, pitch)
+    edge_px, disc_px = rng.uniform(1.5, 5) * scale, rng.uniform(1.5, 4) * scale
     strength = ranges.strength.draw(rng)
-    layer = strength * body * (0.55 + 0.45 * bone)
-    plate = np.exp(-((np.abs(u) - (pitch - disc) / 2) / (rng.uniform(1.0, 2.5) * scale)) ** 2)
-    layer += ranges.plate.draw(rng) * body * plate
-    side = np.exp(-(edge / (rng.uniform(1.2, 3.0) * scale)) ** 2)
-    layer += ranges.side.draw(rng) * side * bone
-    ring_r = pitch * rng.uniform(0.09, 0.15)
-    ring = np.hypot((np.abs(across) - half * 0.55) * 1.3, u + pitch * 0.12) - ring_r
-    layer += ranges.pedicle.draw(rng) * np.exp(-(ring / (1.8 * scale)) ** 2)
-    process = soft_step(pitch * 0.07 - np.abs(across), 3 * scale) \
-        * soft_step(pitch * 0.25 - np.abs(u - pitch * 0.1), 4 * scale)
-    layer += ranges.process.draw(rng) * process
-    layer = layer + rng.uniform(0, 0.05) * body * noise_field(rng, shape, 9 * scale, 2)
+    plate_px, plate_strength = rng.uniform(1.0, 2.5) * scale, ranges.plate.draw(rng)
+    side_px, side_strength = rng.uniform(1.2, 3.0) * scale, ranges.side.draw(rng)
+    ring_r, pedicle = pitch * rng.uniform(0.09, 0.15), ranges.pedicle.draw(rng)
+    process_strength = ranges.process.draw(rng)
+    grain = rng.uniform(0, 0.05)
+    texture = noise_field(rng, shape, 9 * scale, 2)
+
+    layer = np.zeros(shape)
+    y, x = (np.arange(size, dtype=np.float32) for size in shape)
+    beside = max(half + _FADED * side_px, 0.55 * half + ring_r + 2 * _FADED * scale)
+    for part in line.parts_near(shape, beside):
+        rows, cols = part
+        across = line.distance(x[cols], y[rows])
+        along = line.along(x[cols], y[rows])
+        u = np.mod(along + first + 0.04 * across**2 / half, pitch) - pitch / 2
+        np.abs(across, out=across)
+        away = np.abs(u)
+        # A waist: vertebral bodies are narrower in their middle.
+        edge = half * (0.86 + 0.14 * (2 * away / pitch) ** 2) - across
+        away -= (pitch - disc) / 2
+        body = soft_step(edge, edge_px)
+        bone = soft_step(-away, disc_px)
+        column = strength * body * (0.55 + 0.45 * bone)
+        column += plate_strength * body * np.exp(-(away / plate_px) ** 2)
+        column += side_strength * np.exp(-(edge / side_px) ** 2) * bone
+        ring = np.hypot((across - half * 0.55) * 1.3, u + pitch * 0.12) - ring_r
+        column += pedicle * np.exp(-(ring / (1.8 * scale)) ** 2)
+        process = soft_step(pitch * 0.07 - across, 3 * scale) \
+            * soft_step(pitch * 0.25 - np.abs(u - pitch * 0.1), 4 * scale)
+        column += process_strength * process
+        column += grain * body * texture[part]
+        layer[part] = column
     return ranges.factor * layer
 
 
