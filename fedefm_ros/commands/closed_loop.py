@@ -41,7 +41,8 @@ def closed_loop(tries: int = 10, *, targets: tuple[str, ...] = ('LSA', 'LCCA', '
     :param eyes: of ``EYES``.
     :param rate: images a second.
     :param seconds: time for one try.
-    :param in_process: without ROS, all in lock-step: repeatable whatever the machine's load.
+    :param in_process: without ROS, all in lock-step: repeatable whatever the machine's load, with
+        segmentation for one runtime and precision ('auto' chooses both by timing).
     :returns: the figures as in the JSON: tries, reached{LSA,LCCA,RCCA}, force_limit_exceeded
         (with segmentation where it was asked for), truth{the same}, rows, pictures.
     :raises FedefmError: MuJoCo is missing, a node has died, wrong arguments.

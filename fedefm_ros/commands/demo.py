@@ -56,8 +56,8 @@ def demo(
         'what the segmentation sees.')] = False,
     tries: Annotated[int, typer.Option(min=1, help='Of the closed loop, for each artery.')] = 10,
     lock_step: Annotated[bool, typer.Option(
-        '--lock-step', help='The closed loop in one process, without ROS: repeatable whatever '
-        'else the machine does.')] = False,
+        '--lock-step', help='The closed loop in one process, without ROS: whatever else the '
+        'machine does, it is repeatable for one runtime and precision.')] = False,
     first_seed: Annotated[int, typer.Option(
         min=0, help="Of the closed loop's tries; the others count up from it.")] = 0,
     day: Annotated[bool, typer.Option(

@@ -30,7 +30,8 @@ from rich.table import Table
 
 import typer
 
-#: What a round is made of, by task: enough to see what federation does in a few minutes.
+#: What a round is made of, by task: enough to see what federation does in a few minutes. Laps are
+#: fewer where a trip past many stations would have too many stops.
 _STEPS = {
     'foundation': {'image_size': 64, 'images': 100, 'held_out': 40, 'batch': 16,
                    # Few steps at a stop, often: no two stations share a class, and what is not
@@ -57,7 +58,9 @@ def federate(
     local_steps: Annotated[int | None, typer.Option(help='Steps before the first round.')] = None,
     stop_steps: Annotated[int | None, typer.Option(help='Steps on a visitor.')] = None,
     home_steps: Annotated[int | None, typer.Option(help='Steps of a distillation.')] = None,
-    laps: Annotated[int | None, typer.Option(help='Times that a trip goes around.')] = None,
+    laps: Annotated[int | None, typer.Option(
+        min=1, max=100,
+        help='Times that a trip goes around; times the stations, 257 at most.')] = None,
     image_size: Annotated[int | None, typer.Option(help='Side of the images in pixels.')] = None,
     seed: Annotated[int, typer.Option(min=0, help='Of the data.')] = 0,
     out: Annotated[Path, typer.Option(
@@ -81,7 +84,7 @@ def federate(
     own = {name: all_kinds[k % len(all_kinds)] for k, name in enumerate(names)}
     given = {'local_steps': local_steps, 'stop_steps': stop_steps, 'home_steps': home_steps,
              'laps': laps, 'image_size': image_size}
-    steps = {**_STEPS[task], **{key: value for key, value in given.items() if value is not None}}
+    steps = _steps(task, names, topology, given)
     common = {**steps, 'stations': ','.join(names), 'task': task, 'model': model, 'seed': seed,
               'topology': topology, 'bandwidth': bandwidth, 'deadline': deadline,
               # No two stations share a kind: what comes home has forgotten the own one, until the
@@ -113,6 +116,18 @@ def federate(
     summary['pictures'] = [str(_plot(summary, all_kinds, out / 'federate.png', task))]
     output.results.print(f'picture: {summary["pictures"][0]}', highlight=False)
     output.write_json(summary, json_file)
+
+
+def _steps(task: str, names: list[str], topology: str, given: dict) -> dict:
+    """Return what a round is made of; raises FedefmError where trips cannot be made."""
+    from fedefm_ros.federation.station.options import MemberOptions
+    from fedefm_ros.federation.station.options import most_laps
+    usual = _STEPS[task]
+    steps = {**usual, 'laps': min(usual['laps'], most_laps(len(names))),
+             **{key: value for key, value in given.items() if value is not None}}
+    # As the nodes will, but here and now.
+    MemberOptions(tuple(names), names[0], topology=topology, laps=steps['laps'])
+    return steps
 
 
 def _same_run(out: Path, settings: dict) -> None:

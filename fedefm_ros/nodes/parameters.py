@@ -177,9 +177,11 @@ FEDERATION = (
               'Segmentation: model that all stations start from; empty: random weights.'),
     Parameter('images', 200, 'Simulated images to train on (foundation: of each class).',
               CONFIGURE, 1, 100_000),
-    Parameter('held_out', 40, 'Simulated images held out for the gate.', CONFIGURE, 1, 100_000),
-    Parameter('image_size', 256, 'Side in pixels of the images it trains on.', CONFIGURE,
-              32, 1024),
+    Parameter('held_out', 40,
+              'Simulated images held out for the gate (foundation: of each class); of a folder, a '
+              'quarter of its patients or sequences always is.', CONFIGURE, 1, 100_000),
+    Parameter('image_size', 256,
+              'Side in pixels of the images it trains on, a multiple of 32.', CONFIGURE, 32, 1024),
     Parameter('batch', 8, 'Images a gradient step.', CONFIGURE, 1, 1024),
     Parameter('seed', 0, 'Of data and batches.', CONFIGURE, 0, 2**31 - 1),
     Parameter('topology', 'ring', 'Who mixes with whom.', CONFIGURE, choices=OVERLAYS),
@@ -193,7 +195,9 @@ FEDERATION = (
     Parameter('stops', 0, 'Stations that a trip visits; 0: all others.', CONFIGURE, 0, 1000),
     Parameter('laps', 1,
               'Times that a trip goes around its stops, past its own station in between: few '
-              'steps at each stop, often, forget least and send most.', CONFIGURE, 1, 100),
+              'steps at each stop, often, forget least and send most. A trip has at most 256 '
+              'stops: laps times the number of stations (of stops + 1, where that is set) is at '
+              'most 257.', CONFIGURE, 1, 100),
     Parameter('learning_rate', 0.02, 'Of the gradient steps.', CONFIGURE, 0.0, 10.0),
     Parameter('momentum', 0.95,
               'Of the gradient steps; above 0 it travels with the weights, which doubles what is '
@@ -351,8 +355,10 @@ _INTRODUCTIONS = {
 
 _QOS = """## QoS
 
-Publishers of `segmentation/mask` and `segmentation/instruments`, and the subscription to the
-images, take the `qos_overrides` parameters of rclpy, which can only be set at the start:
+The segmentation's publishers of `segmentation/mask`, `instruments`, `tip`, `centerline`,
+`overlay` and `overlay/compressed`, its subscription to the images, and the source's publisher of
+`fluoroscopy/image_raw` take the `qos_overrides` parameters of rclpy, which can only be set at the
+start:
 
 ```
 ros2 run fedefm_ros segmentation --ros-args \\

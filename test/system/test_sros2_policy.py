@@ -22,14 +22,25 @@ import xml.etree.ElementTree as ElementTree
 from fedefm_ros import station
 from fedefm_ros.commands.federate import make_keys
 from fedefm_ros.commands.processes import Processes
+from fedefm_ros.console.outcome import Controls
+from fedefm_ros.console.view import NODES as LIFECYCLE_NODES
 from fedefm_ros.nodes.bring_up import ACTIVE
 from fedefm_ros.nodes.bring_up import LifecycleClient
 from fedefm_ros.nodes.console_calls import StationControls
+from fedefm_ros.nodes.console_calls import TRANSITIONS
 from fedefm_ros.nodes.session import named
 from fedefm_ros.nodes.session import spinning
 from fedefm_ros.paths import config_dir
 
+from lifecycle_msgs.srv import GetState
+
 import pytest
+
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.srv import SetParametersAtomically
+
+from rclpy.task import Future
 
 STATION = 'station_a'
 NODES = ('fluoroscopy', 'segmentation', 'federation', 'console')
@@ -133,13 +144,68 @@ def test_the_policy_names_nothing_that_is_not_there(policy, graph):
             assert not odd, (name, right)
 
 
-def test_the_console_may_ask_for_what_its_buttons_do(policy):
-    with spinning(named('sros2_controls')) as node:
-        ending = threading.Event()
-        controls = StationControls(node, ending)
-        controls.offered(('start_round', 'pause', 'rollback'))
-        for kind, service in list(controls._clients):
-            assert f'/{STATION}/{service}' in policy['console']['asks']
+class AnsweringNode:
+    """In place of a console's rclpy node: answers all that is asked for, and notes the names."""
+
+    def __init__(self):
+        self.asked = set()
+
+    def create_subscription(self, *_):
+        """Hear nothing."""
+
+    def get_namespace(self):
+        return f'/{STATION}'
+
+    def create_client(self, kind, service):
+        self.asked.add(f'/{STATION}/{service}')
+        return AnsweringClient(kind)
+
+
+class AnsweringClient:
+
+    def __init__(self, kind):
+        self._kind = kind
+
+    def wait_for_service(self, _):
+        return True
+
+    def service_is_ready(self):
+        return True
+
+    def call_async(self, request):
+        answer = self._kind.Response()
+        if self._kind is GetState:
+            answer.current_state.label = 'active'
+        elif self._kind is GetParameters:
+            # A scale is known, so that another source makes it unknown.
+            answer.values = [ParameterValue(double_value=1.0) for _ in request.names]
+        elif self._kind is SetParametersAtomically:
+            answer.result.successful = True
+        else:
+            answer.success = True
+        future = Future()
+        future.set_result(answer)
+        return future
+
+
+def test_the_console_may_ask_for_what_its_buttons_do_and_nothing_else(policy):
+    node = AnsweringNode()
+    controls = StationControls(node, threading.Event())
+    commands = ('start_round', 'pause', 'rollback')
+    buttons = {
+        'change': [(name, transition) for name in LIFECYCLE_NODES for transition in TRANSITIONS],
+        'load_model': [('realtime',)], 'set_source': [('another', 5.0, True)],
+        'pause': [(True,)], 'federate': [(command,) for command in commands]}
+    # Whoever adds a button adds it here.
+    assert set(buttons) == {name for name in vars(Controls) if not name.startswith('_')}
+    for name, calls in buttons.items():
+        for arguments in calls:
+            outcome = getattr(controls, name)(*arguments)
+            assert outcome.done, outcome.text
+    assert controls.offered(commands) == set(commands)
+    # What it asks all the time is in the graph of the running node, above.
+    states = {f'/{STATION}/{name}/get_state' for name in LIFECYCLE_NODES}
+    assert node.asked | states == policy['console']['asks']
 
 
 def test_weights_and_images_never_meet(policy):

@@ -22,6 +22,7 @@ from fedefm_ros.federation.station.plan import OVERLAYS
 from fedefm_ros.federation.topology.mixing import metropolis_weights
 from fedefm_ros.federation.topology.topology import FixedTopology
 from fedefm_ros.federation.topology.trips import trip
+from fedefm_ros.federation.trust.limits import Limits
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class MemberOptions:
     #: Stations that a trip visits; 0: all others.
     stops: int = 0
     #: Times that a trip goes around its stops, past its own station in between: few steps at
-    #: each, often, forget least.
+    #: each, often, forget least. At most `most_laps`.
     laps: int = 1
     #: Share of the returned weights that the student starts from; see methods/fedefm.py.
     adopt: float = 1.0
@@ -84,6 +85,12 @@ class MemberOptions:
         if min(self.local_steps, self.stop_steps, self.home_steps, self.stops, self.rounds) < 0 \
                 or self.laps < 1 or not 0 <= self.adopt <= 1:
             raise FedefmError(f'{self}: expected counts of zero or more, adopt from 0 to 1')
+        count, most = len(self.stations), most_laps(len(self.stations), self.stops)
+        if self.laps > most:
+            raise FedefmError(
+                f'laps is {self.laps} with {count} stations: a trip would make '
+                f'{_lap(count, self.stops) * self.laps - 1} stops, at most {Limits.max_hop} are '
+                f'allowed; set laps to {most} or less, or stops to fewer stations')
 
     @property
     def index(self) -> int:
@@ -112,6 +119,22 @@ class MemberOptions:
         order = trip(self.overlay(), number, self.stations.index(owner), stops)
         names = ([*(self.stations[k] for k in order), owner] * self.laps)[:-1]
         return tuple(reversed(names) if number % 2 else names)
+
+
+def most_laps(stations: int, stops: int = 0) -> int:
+    """
+    Return how many laps a trip may have, so that no peer refuses its manifests (Limits.max_hop).
+
+    :param stations: how many there are.
+    :param stops: of a lap; 0: all other stations.
+    """
+    return (Limits.max_hop + 1) // _lap(stations, stops)
+
+
+def _lap(stations: int, stops: int) -> int:
+    """Return the stops of a lap and the own station, which is passed before the next one."""
+    others = stations - 1
+    return min(stops or others, others) + 1
 
 
 @lru_cache

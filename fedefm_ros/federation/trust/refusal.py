@@ -24,8 +24,10 @@ REASONS = {
     'bad_hash': 'not the bytes that were announced',
     'bad_seal': 'encrypted for somebody else, or changed after it was encrypted',
     'bad_signature': 'not signed by the station it names',
+    'disk': 'no room for it on the disk',
     'failed': 'the work on it failed',
     'held_out': 'worse than the own model on the own held-out data',
+    'late': 'home when its round no longer waits for it',
     'malformed': 'not what the protocol says',
     'no_base': 'a difference to weights that are not here',
     'norm': 'too far from the own weights, or all zero',
@@ -39,6 +41,7 @@ REASONS = {
     'unknown_payload': 'a payload or a chunk that is not offered here',
     'unreachable': 'a chunk could not be had',
     'wrong_architecture': 'weights of another network',
+    'wrong_route': "not where its trip leads, or another station's",
     'wrong_shape': 'names, shapes or types that do not fit',
     'wrong_version': 'of another version of the protocol',
 }
