@@ -18,7 +18,7 @@ from fedefm_ros.backbones import create, ModelSpec, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.paths import models_dir
 from fedefm_ros.segmentation.preprocess import prepare
-from fedefm_ros.segmentation.runtimes import graph_of, NAMES, select
+from fedefm_ros.segmentation.runtimes import graph_of, NAMES, quantise, select
 from fedefm_ros.segmentation.runtimes.cache import cache_folder
 from fedefm_ros.segmentation.runtimes.graph import Graph
 from fedefm_ros.segmentation.runtimes.picture import line_picture
@@ -66,7 +66,8 @@ def save_compact(path, size=64):
 
 
 @pytest.mark.parametrize('name, precision', CANDIDATES)
-def test_every_runtime_gives_the_labels_of_torch(model, name, precision):
+def test_every_runtime_gives_the_labels_of_torch(model, name, precision, monkeypatch):
+    monkeypatch.setattr(quantise, 'FRAMES', 4)
     graph = graph_of(model)
     runtime, _ = select(graph, model, runtime=name, precision=precision)
     reference, _ = select(graph, model, runtime='torch', precision='f32')
@@ -160,7 +161,8 @@ def test_a_second_start_takes_the_graph_from_the_cache(model):
     assert entry.name.startswith(graph.checkpoint_sha256)
 
 
-def test_int8_is_made_once_and_only_where_it_is_asked_for(tmp_path):
+def test_int8_is_made_once_and_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, 'FRAMES', 4)
     model = save_compact(tmp_path / 'compact.safetensors')
     graph = graph_of(model)
     _, measurements = select(graph, model)
@@ -174,6 +176,17 @@ def test_int8_is_made_once_and_only_where_it_is_asked_for(tmp_path):
     select(graph, model, precision='int8', runtime='openvino')
     assert entry.read_bytes() == made
     assert Graph.from_bytes(made).checkpoint_sha256 == graph.checkpoint_sha256
+
+
+def test_a_network_with_windows_of_attention_is_made_int8(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, 'FRAMES', 4)
+    torch.manual_seed(0)
+    config = {'width': 32, 'depths': [2, 2], 'heads': [2, 4]}
+    path = tmp_path / 'swin.safetensors'
+    save_checkpoint(path, create('swin_unet', **config),
+                    ModelSpec('swin_unet', config, input_size=64))
+    _, (measured,) = select(graph_of(path), path, runtime='openvino', precision='int8')
+    assert measured.agreement > 0.95
 
 
 def test_another_checkpoint_of_the_same_name_has_a_graph_of_its_own(model):
