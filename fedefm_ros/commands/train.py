@@ -97,10 +97,12 @@ def train(
     from fedefm_ros.backbones.checkpoint import load_checkpoint
     from fedefm_ros.learning.datasets import open_dataset
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
+    from fedefm_ros.memory import keep_freed_memory
     from fedefm_ros.simulation.config import read
 
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    keep_freed_memory()  # of a step's maps, which are larger than images
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     parent = load_checkpoint(start_from) if start_from else None
