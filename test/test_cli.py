@@ -19,10 +19,13 @@ from pathlib import Path
 import subprocess
 import sys
 
+from fedefm_ros.cli import app
 from fedefm_ros.commands import launch
 from fedefm_ros.commands import summaries
 
 import pytest
+
+from typer.testing import CliRunner
 
 
 def fedefm(*arguments, **options) -> subprocess.CompletedProcess:
@@ -51,9 +54,9 @@ def test_help_imports_no_command_and_nothing_heavy():
 
 @pytest.mark.parametrize('name', summaries())
 def test_every_command_explains_itself(name):
-    done = fedefm(name, '--help')
-    assert done.returncode == 0, done.stderr
-    assert f'fedefm {name}' in done.stdout
+    done = CliRunner().invoke(app, [name, '--help'], prog_name='fedefm')
+    assert done.exit_code == 0, done.output
+    assert f'fedefm {name}' in done.output
 
 
 def test_a_wrong_command_is_named_and_a_near_one_proposed():

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""All Python is clean by flake8 as ament_flake8 configures it."""
+"""All Python is clean by flake8 as ament_flake8 and ament_pep257 configure it."""
 
 import subprocess
 import sys

@@ -40,6 +40,8 @@ def run_tests(folder, *arguments, **files):
     (folder / 'pytest.ini').write_text('[pytest]\n')
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith('PYTEST_')}
+    # Of the plugins that are installed the one that is needed: each interpreter loads them.
+    environment |= {'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1', 'PYTEST_PLUGINS': 'xdist.plugin'}
     done = subprocess.run(
         [sys.executable, '-m', 'fedefm_ros.cli', 'test', folder, *arguments], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, timeout=120)

@@ -66,7 +66,7 @@ def test_all_make_their_rounds_and_learn_from_each_other(exchange):
 
 
 def test_trips_of_many_laps_pass_their_own_station_and_take_their_momentum_along(tmp_path):
-    laps, rounds = 12, 2
+    laps, rounds = 6, 2
     exchange = Exchange(tmp_path, NAMES, plans(NAMES, KINDS), momentum=0.9, laps=laps,
                         rounds=rounds, **TRUSTING)
     start_all(exchange)

@@ -20,14 +20,18 @@ import sys
 
 import cv2
 
+from fedefm_ros.cli import app
+
 import pytest
+
+from typer.testing import CliRunner
 
 
 @pytest.fixture(scope='module')
 def day(tmp_path_factory):
     """Return the folder and the figures of a day with short procedures."""
     folder = tmp_path_factory.mktemp('day')
-    run = fedefm('demo', 'simulator:animal', '--day', '--seconds', 3, '--size', 256, '--rate', 10,
+    run = fedefm('demo', 'simulator:animal', '--day', '--seconds', 3, '--size', 128, '--rate', 10,
                  '-o', folder / 'out', '--json', folder / 'day.json')
     assert run.returncode == 0, run.stderr + run.stdout
     return folder / 'out', json.loads((folder / 'day.json').read_text())
@@ -67,5 +71,5 @@ def test_the_second_procedure_runs_on_what_the_night_left(day):
 def test_the_pictures_are_there_and_an_earlier_day_is_not_overwritten(day):
     out, told = day
     assert [cv2.imread(path).std() > 5 for path in told['pictures']] == [True] * 3
-    again = fedefm('demo', '--day', '--seconds', 3, '-o', out)
-    assert again.returncode == 1 and 'earlier day' in again.stderr
+    again = CliRunner().invoke(app, ['demo', '--day', '--seconds', '3', '-o', str(out)])
+    assert again.exit_code == 1 and 'earlier day' in again.stderr

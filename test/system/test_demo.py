@@ -53,7 +53,7 @@ def test_a_machine_that_is_too_slow_is_told_what_suits_it(skipped, inference, wo
 
 
 def test_the_demo_accounts_for_every_frame_and_leaves_pictures_and_a_bag(tmp_path, model):
-    run = fedefm('demo', 'simulator:phantom', '--seconds', 4, '--headless', '--model', model,
+    run = fedefm('demo', 'simulator:phantom', '--seconds', 3, '--headless', '--model', model,
                  '--size', 256, '-o', tmp_path / 'out', '--json', tmp_path / 'demo.json',
                  '--record', tmp_path / 'bag')
     assert run.returncode == 0, run.stderr + run.stdout
@@ -164,7 +164,7 @@ def test_the_demo_says_what_cannot_be_written(tmp_path, model):
 
 
 def test_bench_latency_accounts_for_every_frame(tmp_path, model):
-    run = fedefm('bench', 'latency', '--sizes', 256, '--rate', 15, '--seconds', 3,
+    run = fedefm('bench', 'latency', '--sizes', 256, '--rate', 30, '--seconds', 1.5,
                  '--repeats', 1, '--model', model, '--json', tmp_path / 'bench.json')
     assert run.returncode == 0, run.stderr + run.stdout
     row, = json.loads((tmp_path / 'bench.json').read_text())['rows']

@@ -80,9 +80,12 @@ def graph(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sros2')
     make_keys(folder, [STATION, 'station_b'])
     parameters = {
-        station.SEGMENTATION: {}, station.FLUOROSCOPY: {'size': 128},
+        # What is computed does not matter here: little is.
+        station.SEGMENTATION: {'runtime': 'openvino', 'precision': 'f32'},
+        station.FLUOROSCOPY: {'size': 128},
         station.FEDERATION: {'stations': f'{STATION},station_b', 'keys': folder / 'keys' / STATION,
-                             'state': folder / 'state'},
+                             'state': folder / 'state', 'task': 'foundation', 'model': '',
+                             'images': 1, 'held_out': 1, 'image_size': 32},
         station.CONSOLE: {'port': 18_000 + os.getpid() % 1000, 'record_folder': folder / 'bags'}}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in station.dds_environment().items():
