@@ -72,6 +72,8 @@ def crossings(points: np.ndarray, stride: int = 4) -> list[tuple[int, int]]:
     if len(coarse) < 4:
         return []
     p, r = coarse[:-1], np.diff(coarse, axis=0)
+    if (r @ (coarse[-1] - coarse[0]) > 0).all():
+        return []  # what never goes back does not meet itself; most wires do not
     gap = p[None] - p[:, None]
     cross = r[:, None, 0] * r[None, :, 1] - r[:, None, 1] * r[None, :, 0]
     with np.errstate(divide='ignore', invalid='ignore'):
