@@ -44,10 +44,10 @@ def test(
     """
     Run the linters and all tests.
 
-    The linters are a test, too (test/test_flake8.py). Runs two processes at
-    once unless -n or --pdb is given. A few tests that fail then are run again, alone: many work
-    with real processes, which a machine busy with other tests can starve. What fails again has
-    failed; what does not is named.
+    The linters are a test, too (test/test_flake8.py). Runs two processes at once unless -n or
+    --pdb is given. A few tests that fail then are run again, alone: many work with real
+    processes, which a machine busy with other tests can starve. What fails again has failed; what
+    does not is named.
     """
     root = paths.checkout()
     if root is None:

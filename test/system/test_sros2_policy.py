@@ -40,7 +40,7 @@ from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters
 from rcl_interfaces.srv import SetParametersAtomically
 
-from rclpy.task import Future
+from rclpy.node import Node
 
 STATION = 'station_a'
 NODES = ('fluoroscopy', 'segmentation', 'federation', 'console')
@@ -147,52 +147,37 @@ def test_the_policy_names_nothing_that_is_not_there(policy, graph):
             assert not odd, (name, right)
 
 
-class AnsweringNode:
-    """In place of a console's rclpy node: answers all that is asked for, and notes the names."""
-
-    def __init__(self):
-        self.asked = set()
-
-    def create_subscription(self, *_):
-        """Hear nothing."""
-
-    def get_namespace(self):
-        return f'/{STATION}'
-
-    def create_client(self, kind, service):
-        self.asked.add(f'/{STATION}/{service}')
-        return AnsweringClient(kind)
+def answer(request, response):
+    """Say yes; a scale is known, so that another source makes it unknown."""
+    if isinstance(response, GetState.Response):
+        response.current_state.label = 'active'
+    elif isinstance(response, GetParameters.Response):
+        response.values = [ParameterValue(double_value=1.0) for _ in request.names]
+    elif isinstance(response, SetParametersAtomically.Response):
+        response.result.successful = True
+    else:
+        response.success = True
+    return response
 
 
-class AnsweringClient:
+@pytest.fixture
+def answered():
+    """Yield a node beside which all that it makes clients for is answered, and their names."""
+    asked = set()
+    with spinning(named('answers')) as server, spinning(
+            lambda context: Node('buttons', namespace='alone', context=context)) as node:
+        create = node.create_client
 
-    def __init__(self, kind):
-        self._kind = kind
-
-    def wait_for_service(self, _):
-        return True
-
-    def service_is_ready(self):
-        return True
-
-    def call_async(self, request):
-        answer = self._kind.Response()
-        if self._kind is GetState:
-            answer.current_state.label = 'active'
-        elif self._kind is GetParameters:
-            # A scale is known, so that another source makes it unknown.
-            answer.values = [ParameterValue(double_value=1.0) for _ in request.names]
-        elif self._kind is SetParametersAtomically:
-            answer.result.successful = True
-        else:
-            answer.success = True
-        future = Future()
-        future.set_result(answer)
-        return future
+        def create_client(kind, service):
+            asked.add(service)
+            server.create_service(kind, f'/alone/{service}', answer)
+            return create(kind, service)
+        node.create_client = create_client
+        yield node, asked
 
 
-def test_the_console_may_ask_for_what_its_buttons_do_and_nothing_else(policy):
-    node = AnsweringNode()
+def test_the_console_may_ask_for_what_its_buttons_do_and_nothing_else(policy, answered):
+    node, asked = answered
     controls = StationControls(node, threading.Event())
     commands = ('start_round', 'pause', 'rollback')
     buttons = {
@@ -207,8 +192,8 @@ def test_the_console_may_ask_for_what_its_buttons_do_and_nothing_else(policy):
             assert outcome.done, outcome.text
     assert controls.offered(commands) == set(commands)
     # What it asks all the time is in the graph of the running node, above.
-    states = {f'/{STATION}/{name}/get_state' for name in LIFECYCLE_NODES}
-    assert node.asked | states == policy['console']['asks']
+    asked |= {f'{name}/get_state' for name in LIFECYCLE_NODES}
+    assert {f'/{STATION}/{service}' for service in asked} == policy['console']['asks']
 
 
 def test_weights_and_images_never_meet(policy):
