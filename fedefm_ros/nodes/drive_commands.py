@@ -52,8 +52,8 @@ class DriveCommands:
     """
     Subscribes a drive's topic or ``robot/joy``; no command for a while means zero.
 
-    A command that is not finite, or whose stamp is older than it may be, zeroes the drive at
-    once.
+    A command counts from its stamp on, so that one which waited here does not count longer. One
+    that is not finite, or whose stamp is older than it may be, zeroes the drive at once.
     """
 
     def __init__(self, node: Node, drive: Drive, master: str, timeout: float, limits,
@@ -63,7 +63,7 @@ class DriveCommands:
 
         :param drive: which one.
         :param master: 'cmd_drive' or 'joy'.
-        :param timeout: seconds for which a command counts.
+        :param timeout: seconds after its stamp for which a command counts.
         :param limits: ``DriveLimits``: what a joystick's full swing means.
         :param expired: called when a moving drive was stopped because no command came.
         """
@@ -73,7 +73,7 @@ class DriveCommands:
         self._limits = limits
         self._expired = expired
         self._command = _STANDING
-        self._arrived = -math.inf
+        self._given = -math.inf
         #: For diagnostics.
         self.counts = {'commands': 0, 'refused': 0, 'watchdog': 0}
         if master == 'joy':
@@ -98,7 +98,7 @@ class DriveCommands:
 
     def newest(self) -> tuple[float, float]:
         """Return insertion (m/s) and rotation (rad/s) to drive with now."""
-        if self.moving and time.monotonic() - self._arrived > self._timeout:
+        if self.moving and time.monotonic() - self._given > self._timeout:
             self._on_watchdog()
         return self._command
 
@@ -127,7 +127,8 @@ class DriveCommands:
                 throttle_duration_sec=2.0)
             return
         self._command = (insertion, rotation)
-        self._arrived = time.monotonic()
+        # A clock that is ahead of this one must not make it count longer either.
+        self._given = time.monotonic() - max(age, 0.0)
         self._watchdog.reset()
 
     def _on_watchdog(self) -> None:

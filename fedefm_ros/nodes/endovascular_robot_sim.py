@@ -75,8 +75,8 @@ class RobotNode(StationNode):
     """
     Moves the robot by one frame period a tick and shows it.
 
-    Without a command for one and a half periods a drive stands. Physics runs in steps of the
-    period, so a machine that is too slow gives slow motion, never larger steps.
+    One and a half periods after the stamp of the last command a drive stands. Physics runs in
+    steps of the period, so a machine that is too slow gives slow motion, never larger steps.
     """
 
     def __init__(self) -> None:
@@ -152,11 +152,11 @@ class RobotNode(StationNode):
     def _on_tick(self, period: float) -> None:
         begun = time.monotonic()
         before = _positions(self._robot.state)
-        commands = [drive.newest() for drive in self._drives]
-        state = self._robot.step(period, *commands[0], *commands[1])
-        # The picture shows this moment.
+        # Where the drives have come to by now; the time it takes to compute that is no motion.
         header = Header(stamp=self.get_clock().now().to_msg(),
                         frame_id=self.settings['frame_id'])
+        commands = [drive.newest() for drive in self._drives]
+        state = self._robot.step(period, *commands[0], *commands[1])
         self._velocities = (_positions(state) - before) / period
         self._publish_joints(header)
         force = WrenchStamped(header=header)

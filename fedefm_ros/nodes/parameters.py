@@ -300,8 +300,8 @@ ROBOT = (
               '(Joy: axes 1 and 0 drive the wire while button 0 is held, the catheter while '
               'button 1 is held).', ACTIVATE, choices=('cmd_drive', 'joy')),
     Parameter('command_timeout', 0.0,
-              'Seconds after which a command no longer counts; 0: one and a half frame periods, '
-              'so that the drive stands within two.', ACTIVATE, 0.0, 1.0),
+              'Seconds after its stamp for which a command counts; 0: one and a half frame '
+              'periods, so that the drive stands within two.', ACTIVATE, 0.0, 1.0),
     Parameter('force_limit', 0.5,
               'Contact force in N above which log and diagnostics warn; the drive goes on.', LIVE,
               0.01, 10.0),
