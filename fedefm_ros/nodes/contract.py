@@ -108,8 +108,10 @@ class _Check:
     def _set_up(self, lifecycle: bool) -> str:
         """Return why the node cannot be checked; empty: it can."""
         probe = self._probe
-        if lifecycle and not self._wait(lambda: probe.state() == _ACTIVE):
-            return f'{probe.target} is not active: {probe.state() or "no answer"}'
+        states = []
+        if lifecycle and not self._wait(lambda: states.append(probe.state()) or
+                                        states[-1] == _ACTIVE):
+            return f'{probe.target} is not active: {states[-1] or "no answer"}'
         if probe.others():
             return f'{", ".join(probe.others())} also publishes to {probe.topic}; stop that first'
         begun = time.monotonic()

@@ -16,6 +16,7 @@
 
 from dataclasses import replace
 import json
+import time
 
 from fedefm_ros.backbones.checkpoint import load_checkpoint
 from fedefm_ros.backbones.registry import create
@@ -88,6 +89,10 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(tmp_path, optim
     first = trainer(tmp_path / 'parts', plan)
     with pytest.raises(Stopped):
         first.run(stop, check_every=2)
+    # TensorBoard sorts files of the same second by a number as if it were a word.
+    stopped = int(time.time())
+    while int(time.time()) == stopped:
+        time.sleep(0.01)
     second = trainer(tmp_path / 'parts', plan)
     assert second.step == 2
     second.run(check_every=100)

@@ -171,8 +171,12 @@ class Imitation(Node):
 
 def findings_of(defect, patience=2.5):
     with spinning(lambda context: Imitation(context, defect)) as node:
-        return check_contract(f'/{node.place}/segmentation', frames=6, period=0.02,
-                              patience=patience)
+        for _ in range(4):
+            findings = check_contract(f'/{node.place}/segmentation', frames=6, period=0.02,
+                                      patience=patience)
+            if not any('is not active' in finding.text for finding in findings):
+                break  # on a busy machine it is found late
+        return findings
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -147,6 +147,7 @@ def federated(tmp_path, *arguments):
          for when in ('accuracy_before', 'accuracy_after')] for row in told['stations']]
 
 
+@pytest.mark.timeout(600)  # minutes of training, more beside others
 def test_stations_find_instruments_in_kinds_that_they_never_had(tmp_path):
     _, told, lacked = federated(tmp_path, '--task', 'segmentation', '--image-size', 96,
                                 '--local-steps', 20, '--laps', 2)
@@ -155,6 +156,7 @@ def test_stations_find_instruments_in_kinds_that_they_never_had(tmp_path):
     assert after / 3 > before / 3 + 0.05, told['stations']
 
 
+@pytest.mark.timeout(600)  # minutes of training, more beside others
 def test_stations_learn_kinds_that_they_never_had(tmp_path):
     arguments, told, lacked = federated(tmp_path, '--local-steps', 40, '--laps', 4)
     # Of nine classes, six of which a station never had; alone it never names one of those.
