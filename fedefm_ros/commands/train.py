@@ -60,7 +60,7 @@ def train(
         min=0.1, help='Weight of instrument pixels in the cross-entropy.')] = 4.0,
     centreline_share: Annotated[float, typer.Option(
         min=0, max=1, help='Share of clDice in the loss.')] = 0.0,
-    kind_weight: Annotated[float, typer.Option(
+    class_entropy_weight: Annotated[float, typer.Option(
         min=0, help='Weight of the cross-entropy between catheter and guidewire alone, where '
         'there is one.')] = 0.0,
     scenes_at_once: Annotated[int | None, typer.Option(
@@ -125,7 +125,7 @@ def train(
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, optimiser=optimiser,
         decay_share=decay_share, foreground_weight=foreground_weight,
-        centreline_share=centreline_share, kind_weight=kind_weight,
+        centreline_share=centreline_share, class_entropy_weight=class_entropy_weight,
         parent=parent.model_id if parent else '', freeze_norms=parent is not None, seed=seed,
         added_images=len(added), added_share=add_share if add else 0.0,
         added=train_config.hash_of_images(added),

@@ -27,7 +27,7 @@ import yaml
 
 # Of the plan, by the names that their options have.
 _PLANNED = ('steps', 'batch', 'crop', 'learning_rate', 'optimiser', 'decay_share',
-            'foreground_weight', 'centreline_share', 'kind_weight', 'scenes_at_once',
+            'foreground_weight', 'centreline_share', 'class_entropy_weight', 'scenes_at_once',
             'crops_per_frame', 'patience', 'validation_frames', 'seed')
 # Of what is not a property of the run.
 _ELSEWHERE = {'config', 'out', 'json', 'help'}

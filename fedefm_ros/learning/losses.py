@@ -49,7 +49,7 @@ def soft_dice(logits: torch.Tensor, target: torch.Tensor, smooth: float = 50.0) 
     return (1.0 - (2.0 * overlap + smooth) / (total + smooth)).mean()
 
 
-def kind_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def class_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """
     Return the cross-entropy of the instrument's class alone, where there is an instrument.
 
@@ -60,10 +60,11 @@ def kind_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     :param target: (B, H, W) int64.
     :returns: scalar, the mean of the classes' means; 0 without instruments.
     """
-    kinds = logits[:, 1:].float().log_softmax(dim=1).movedim(1, -1)[target > 0]
-    truth = target[target > 0] - 1
-    cost = -kinds.gather(1, truth[:, None])[:, 0]
-    means = [cost[truth == kind].mean() for kind in truth.unique()]
+    instrument = target > 0
+    truth = target[instrument] - 1
+    cost = functional.cross_entropy(
+        logits[:, 1:].movedim(1, -1)[instrument].float(), truth, reduction='none')
+    means = [cost[truth == label].mean() for label in truth.unique()]
     return torch.stack(means).mean() if means else logits.sum() * 0.0
 
 
@@ -96,18 +97,19 @@ def centreline_dice(logits: torch.Tensor, target: torch.Tensor, iterations: int 
 
 
 def segmentation_loss(logits: torch.Tensor, target: torch.Tensor, centreline_share: float = 0.0,
-                      foreground_weight: float = 4.0, kind_weight: float = 0.0) -> torch.Tensor:
+                      foreground_weight: float = 4.0,
+                      class_entropy_weight: float = 0.0) -> torch.Tensor:
     """
-    Return (1 - a) (cross-entropy + Dice + b kind_entropy) + a (1 - clDice).
+    Return (1 - a) (cross-entropy + Dice + b class_entropy) + a (1 - clDice).
 
     :param centreline_share: a, 0 to 1; 0 leaves clDice out and costs nothing.
     :param foreground_weight: see ``cross_entropy_and_dice``.
-    :param kind_weight: b; 0 leaves it out and costs nothing.
+    :param class_entropy_weight: b; 0 leaves it out and costs nothing.
     :returns: scalar.
     """
     plain = cross_entropy_and_dice(logits, target, foreground_weight=foreground_weight)
-    if kind_weight:
-        plain = plain + kind_weight * kind_entropy(logits, target)
+    if class_entropy_weight:
+        plain = plain + class_entropy_weight * class_entropy(logits, target)
     if not centreline_share:
         return plain
     return (1.0 - centreline_share) * plain + centreline_share * centreline_dice(logits, target)

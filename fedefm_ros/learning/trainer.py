@@ -56,7 +56,7 @@ class TrainingPlan:
     """Weight of instrument pixels in the cross-entropy."""
     centreline_share: float = 0.0
     """Of clDice in the loss."""
-    kind_weight: float = 0.0
+    class_entropy_weight: float = 0.0
     """Weight of the cross-entropy between catheter and guidewire where there is one."""
     parent: str = ''
     """Id of the model whose weights it starts from; none: random weights."""
@@ -174,7 +174,7 @@ class Trainer(Loop):
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return cross-entropy and Dice loss, and what more the plan says; a scalar."""
         return segmentation_loss(logits, target, self.plan.centreline_share,
-                                 self.plan.foreground_weight, self.plan.kind_weight)
+                                 self.plan.foreground_weight, self.plan.class_entropy_weight)
 
     def check(self, loss: float) -> dict[str, float]:
         """Validate, save the state, write log and pictures; return the measures."""

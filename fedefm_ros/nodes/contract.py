@@ -108,10 +108,14 @@ class _Check:
     def _set_up(self, lifecycle: bool) -> str:
         """Return why the node cannot be checked; empty: it can."""
         probe = self._probe
-        states = []
-        if lifecycle and not self._wait(lambda: states.append(probe.state()) or
-                                        states[-1] == _ACTIVE):
-            return f'{probe.target} is not active: {states[-1] or "no answer"}'
+        state = ''
+
+        def active():
+            nonlocal state
+            state = probe.state()
+            return state == _ACTIVE
+        if lifecycle and not self._wait(active):
+            return f'{probe.target} is not active: {state or "no answer"}'
         if probe.others():
             return f'{", ".join(probe.others())} also publishes to {probe.topic}; stop that first'
         begun = time.monotonic()

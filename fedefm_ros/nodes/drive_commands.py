@@ -127,7 +127,7 @@ class DriveCommands:
                 throttle_duration_sec=2.0)
             return
         self._command = (insertion, rotation)
-        # A clock that is ahead of this one must not make it count longer either.
+        # By a clock that is ahead of this one it does not count longer.
         self._given = time.monotonic() - max(age, 0.0)
         self._watchdog.reset()
 

@@ -17,8 +17,8 @@
 import math
 
 from fedefm_ros.learning.losses import centreline_dice
+from fedefm_ros.learning.losses import class_entropy
 from fedefm_ros.learning.losses import cross_entropy_and_dice
-from fedefm_ros.learning.losses import kind_entropy
 from fedefm_ros.learning.losses import segmentation_loss
 from fedefm_ros.learning.losses import soft_dice
 
@@ -151,19 +151,19 @@ def test_images_without_instruments_give_a_finite_loss_and_gradient():
     assert bool(loss.isfinite()) and bool(logits.grad.isfinite().all())
 
 
-def test_the_entropy_of_kinds_is_that_reckoned_by_hand():
+def test_the_entropy_of_classes_is_that_reckoned_by_hand():
     logits, truth = four_pixels()
     catheter, wires = -math.log(8 / 9), (-math.log(6 / 8) - math.log(1 / 3)) / 2
-    assert float(kind_entropy(logits, truth)) == pytest.approx((catheter + wires) / 2)
-    more = segmentation_loss(logits, truth, kind_weight=0.5) - segmentation_loss(logits, truth)
-    assert float(more) == pytest.approx((catheter + wires) / 4)
+    assert float(class_entropy(logits, truth)) == pytest.approx((catheter + wires) / 2)
+    mixed = segmentation_loss(logits, truth, class_entropy_weight=0.5)
+    assert float(mixed - segmentation_loss(logits, truth)) == pytest.approx((catheter + wires) / 4)
     # What is background is not asked, nor how sure the network is of an instrument.
     logits[:, 0] -= 3.0
-    assert float(kind_entropy(logits, truth)) == pytest.approx((catheter + wires) / 2)
+    assert float(class_entropy(logits, truth)) == pytest.approx((catheter + wires) / 2)
 
 
-def test_the_entropy_of_kinds_of_an_image_without_instruments_is_nothing():
+def test_the_entropy_of_classes_of_an_image_without_instruments_is_nothing():
     logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    cost = kind_entropy(logits, torch.zeros(1, 4, 4, dtype=torch.int64))
+    cost = class_entropy(logits, torch.zeros(1, 4, 4, dtype=torch.int64))
     cost.backward()
     assert cost.item() == 0.0 and not logits.grad.any()

@@ -156,7 +156,7 @@ def test_a_plan_that_lacks_what_is_newer_is_the_same_plan(tmp_path):
     trainer(tmp_path, replace(PLAN, steps=2)).run()
     state = torch.load(tmp_path / 'state.pt', weights_only=True)
     for name in ('patience', 'scenes_at_once', 'crops_per_frame', 'added', 'centreline_share',
-                 'kind_weight'):
+                 'class_entropy_weight'):
         del state['plan'][name]
     for name in ('log', 'best'):
         del state[name]
