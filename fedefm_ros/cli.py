@@ -26,6 +26,7 @@ from typing import Annotated
 from fedefm_ros import __version__
 from fedefm_ros.commands import summaries
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.threads import keep_numpy_on_one_core
 
 import typer
 from typer.core import TyperCommand
@@ -98,6 +99,7 @@ def fedefm(
 
 def main() -> None:
     """Run the command line; exits 0 on success, 1 on an error, 2 on wrong usage."""
+    keep_numpy_on_one_core()
     app(prog_name='fedefm')
 
 

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ['Checkpoint', 'CheckpointFile', 'ModelSpec', 'Normalisation', 'check',
-           'load_checkpoint', 'read_file', 'save_checkpoint', 'segmentation_models']
+           'load_checkpoint', 'read_description', 'read_file', 'save_checkpoint',
+           'segmentation_models']
 
 FORMAT_VERSION = 1
 MAX_BYTES = 2 << 30
@@ -144,12 +145,12 @@ def read_file(path: str | Path, max_bytes: int = MAX_BYTES) -> CheckpointFile:
 def segmentation_models(folder: Path) -> tuple[str, ...]:
     """Return the names of a folder's models that find instruments; others are to start from."""
     return tuple(path.stem for path in sorted(folder.glob('*.safetensors'))
-                 if tuple(_read_description(read_file(path))[0].labels) == labels.NAMES)
+                 if tuple(read_description(read_file(path))[0].labels) == labels.NAMES)
 
 
 def check(file: CheckpointFile) -> Checkpoint:
     """Return the model in a file's bytes once everything about it fits; raises FedefmError."""
-    spec, architecture = _read_description(file)
+    spec, architecture = read_description(file)
     from safetensors import SafetensorError
     from safetensors.torch import load
     try:
@@ -171,7 +172,8 @@ def _has_header(data: bytes) -> bool:
     return 2 <= length <= len(data) - 8 and data[8:9] == b'{'
 
 
-def _read_description(file: CheckpointFile) -> tuple[ModelSpec, str]:
+def read_description(file: CheckpointFile) -> tuple[ModelSpec, str]:
+    """Return a file's specification and architecture hash, not yet believed; needs no torch."""
     path, data = file.path, file.data
     if not _has_header(data):
         raise FedefmError(f'{path} ({len(data)} bytes) is not a whole safetensors file: its '

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _BACKBONES: dict[str, str | Callable[..., nn.Module]] = {
     'classifier': 'fedefm_ros.backbones.classifier:Classifier',
     'compact': 'fedefm_ros.backbones.compact:CompactUNet',
+    'piece_judge': 'fedefm_ros.backbones.piece_judge:PieceJudge',
     'swin_unet': 'fedefm_ros.backbones.swin_unet:SwinUNet',
     'transunet': 'fedefm_ros.backbones.transunet:TransUNet',
     'transunet_small': 'fedefm_ros.backbones.transunet:transunet_small',
@@ -58,7 +59,8 @@ def create(name: str, **config) -> nn.Module:
     """
     Make a network with random weights.
 
-    The network maps (B, 1, H, W) float32 to (B, classes, H, W) logits, H and W multiples of 32.
+    The network maps (B, 1, H, W) float32 to (B, classes, H, W) logits, H and W multiples of 32;
+    'classifier' and 'piece_judge' map as their modules say.
     Raises FedefmError where the name is not known or the configuration does not fit.
     """
     if name not in _BACKBONES:

@@ -69,7 +69,8 @@ class ModelSpec:
     """Connected foreground of a lower mean probability is left out: chosen on validation frames,
     since networks differ in how sure they are."""
     provenance: dict = field(default_factory=dict)
-    """Free text for people: how it was trained, on what, by whom; JSON values."""
+    """For people: how it was trained, on what, by whom; JSON values. A judge's says for which
+    models it was made."""
 
     def __post_init__(self):
         """Refuse what cannot be: raises FedefmError."""
@@ -84,6 +85,8 @@ class ModelSpec:
         least = self.min_confidence
         if not isinstance(least, (int, float)) or not 0 <= least < 1:
             raise FedefmError(f'min_confidence {least!r} must be a number from 0 to below 1')
+        if not isinstance(self.provenance, dict):
+            raise FedefmError(f'provenance {self.provenance!r} must be a table')
         if len(self.labels) < 2 or not all(isinstance(name, str) for name in self.labels):
             raise FedefmError(f'labels {self.labels!r} must be two or more names')
 

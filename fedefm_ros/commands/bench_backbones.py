@@ -92,7 +92,8 @@ def _confusions(models: Sequence[Path], kinds: Sequence[str], frames: int, advan
     from fedefm_ros.evaluation import metrics
     from fedefm_ros.evaluation.cases import open_cases
     from fedefm_ros.segmentation.engine import SegmentationEngine
-    engines = [SegmentationEngine.open(model, runtime='torch', precision='auto')
+    engines = [SegmentationEngine.open(model, runtime='torch', precision='auto',
+                                       judge='none')  # of one of the architectures
                for model in models]
     counts, done = np.zeros((len(models), 3, 3)), 0
     for kind in kinds:

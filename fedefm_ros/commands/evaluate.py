@@ -56,8 +56,14 @@ def evaluate(
         help='auto (of a bag: as its station had the model; else as the node, by a measurement), '
         'f32, bf16 or int8.')] = 'auto',
     min_confidence: Annotated[list[float] | None, typer.Option(
-        min=0.0, max=0.999, help='How sure a model must be of a piece of foreground to keep it; '
-        'several are compared with the first. By default as the model says.')] = None,
+        min=0.0, max=0.999, help='How sure the judge, or without one the model, must be of a '
+        'piece of foreground to keep it; several are compared with the first. By default as these '
+        'say.')] = None,
+    judge: Annotated[list[str] | None, typer.Option(
+        help='Of the pieces that a model finds: a .safetensors file, none, or auto (the shipped '
+        'one where it is made for the architecture, but none of a bag whose station had none, '
+        'unless --runtime or --precision is named); several are compared with the first.')
+    ] = None,
     frames: Annotated[int, typer.Option(min=1, help='How many simulated frames.')] = 200,
     part: Annotated[str, typer.Option(help='Of a data set that has parts.')] = 'test',
     out: Annotated[Path | None, typer.Option(
@@ -87,7 +93,8 @@ def evaluate(
         cases = open_cases(source, against, frames, part, topic)
         stack.callback(cases.close)
         contestants = _contestants(source, cases, model, recorded, mask_topic, masks or [],
-                                   runtime, precision, min_confidence or [None])
+                                   runtime, precision, min_confidence or [None],
+                                   judge or ['auto'])
         for each in contestants:
             stack.callback(each.close)
         folder = Folder(out, [each.name for each in contestants], cases.rate, video) \
@@ -120,14 +127,15 @@ def evaluate(
     output.write_json(figures, json_file)
 
 
-def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, precision, limits):
+def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, precision, limits,
+                 judges):
     from fedefm_ros.evaluation.contestants import BagContestant
     from fedefm_ros.evaluation.contestants import FolderContestant
     from fedefm_ros.imaging.bag_files import is_bag
     if not models and not recorded and not masks:
         models = [_MODEL]
-    found = [_model(name, cases, runtime, precision, limit)
-             for name in models or () for limit in limits]
+    found = [_model(name, cases, runtime, precision, limit, judge)
+             for name in models or () for judge in judges for limit in limits]
     bags = [(Path(source), 'recorded', mask_topic)] if recorded else []
     if recorded and cases.bag is None:
         raise FedefmError(f'{source} is no bag: --recorded scores the masks in a bag')
@@ -151,7 +159,7 @@ def _contestants(source, cases, models, recorded, mask_topic, masks, runtime, pr
     return found
 
 
-def _model(name, cases, runtime, precision, limit):
+def _model(name, cases, runtime, precision, limit, judge):
     """Return a model on what was asked for, else on what the station of a bag had it on."""
     from fedefm_ros.evaluation.contestants import EngineContestant
     from fedefm_ros.imaging.bag_topics import recorded_engine
@@ -159,19 +167,42 @@ def _model(name, cases, runtime, precision, limit):
     if (runtime, precision) == ('auto', 'auto') and cases.bag is not None:
         theirs = recorded_engine(cases.bag.path, _model_id(model_path(name)), cases.bag.topic)
         if theirs:
-            where = ' '.join(theirs[:2])
+            where = f'{theirs.runtime} {theirs.precision}, judge {theirs.judge_id}'
             try:
-                made = EngineContestant(name, *theirs[:2], theirs[2] if limit is None else limit)
-                output.say(f'{name} runs as the station had it: {where}')
-                return _named(made, limit)
+                made = _as_recorded(name, theirs, limit, judge)
             except FedefmError as error:
                 output.say(f'the station had {name} on {where}, which cannot be had '
                            f'here ({error}); masks may differ in a few pixels')
-    return _named(EngineContestant(name, runtime, precision, limit), limit)
+            else:
+                mine = made.facts['judge_id']
+                output.say(f'{name} runs as the station had it: {where}'
+                           if mine == theirs.judge_id else
+                           f'{name} runs as the station had it ({where}), but for the judge: '
+                           f'{mine}')
+                return _named(made, limit, judge)
+    return _named(EngineContestant(name, runtime, precision, limit, judge), limit, judge)
 
 
-def _named(contestant, limit):
-    """Return a contestant with the limit that was asked for in its name."""
+def _as_recorded(name, theirs, limit, judge):
+    """Return a model as a station had it, but for the limit and the judge that are given."""
+    from fedefm_ros.evaluation.contestants import EngineContestant
+
+    def made(least):
+        return EngineContestant(
+            name, theirs.runtime, theirs.precision, least,
+            'none' if (judge, theirs.judge_id) == ('auto', 'none') else judge)
+    if limit is not None:
+        return made(limit)
+    mine = made(theirs.min_confidence)
+    # A limit is of the judge that it was chosen for.
+    return mine if mine.facts['judge_id'] == theirs.judge_id else made(None)
+
+
+def _named(contestant, limit, judge):
+    """Return a contestant with what was asked for in its name."""
+    if judge != 'auto':
+        contestant.name += ' without judge' if judge == 'none' else \
+            f' with judge {contestant.facts["judge_id"][:8]}'
     if limit is not None:
         contestant.name += f' at {limit:g}'
     return contestant

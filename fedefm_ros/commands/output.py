@@ -45,6 +45,9 @@ _WIDEST = 400
 JsonOption = Annotated[Path | None, typer.Option(
     '--json', metavar='FILE', help='Write the figures to FILE as JSON, too.')]
 ModelOption = Annotated[str, typer.Option(help='A .safetensors file or a shipped name.')]
+JudgeOption = Annotated[str, typer.Option(
+    help='Of the pieces that the model finds: a .safetensors file, none, or auto (the shipped one '
+    "where it is made for the model's architecture).")]
 RuntimeOption = Annotated[str, typer.Option(help='auto, openvino, onnxruntime, torch or cuda.')]
 
 

@@ -43,8 +43,9 @@ def segment(
         help='auto, openvino, onnxruntime, torch or cuda.')] = 'auto',
     precision: Annotated[str, typer.Option(help='auto, f32, bf16 or int8.')] = 'auto',
     min_confidence: Annotated[float | None, typer.Option(
-        min=0.0, max=0.999, help='How sure the model must be of a piece of foreground to keep it. '
-        'By default as the model says.')] = None,
+        min=0.0, max=0.999, help='How sure the judge, or without one the model, must be of a '
+        'piece of foreground to keep it. By default as these say.')] = None,
+    judge: output.JudgeOption = 'auto',
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the network.')] = 2,
     frames: Annotated[int | None, typer.Option(
         min=1, help='Stop after so many frames; the simulator stops after '
@@ -70,14 +71,15 @@ def segment(
     if frames is None and is_simulator(source):
         frames = _SIMULATED_FRAMES
     with open_source(source) as opened:
-        engine = SegmentationEngine.open(model, runtime, threads, precision,
+        engine = SegmentationEngine.open(model, runtime, threads, precision, judge=judge,
                                          specks=SpeckParameters(min_confidence=min_confidence))
         info = engine.info
         output.say(f'model {info.model_id} on {info.runtime} {info.precision}, '
-                   f'{info.threads} threads')
+                   f'{info.threads} threads, judge {info.judge_id or "none"}')
         count = opened.frame_count
         total = count if frames is None else min(frames, count or frames)
         times, with_instrument, refused, before = [], 0, 0, FrameBefore()
+        judged = {'taken_out': 0, 'renamed': 0, 'unjudged': 0}
         started = time.perf_counter()
         with Results(out, opened.rate, overwrite) as results, _stoppable() as stopped, \
                 output.progress('segmenting', total) as advance:
@@ -93,6 +95,8 @@ def segment(
                     found = before.instruments(engine, raw, spacing, round(1e9 * frame.time))
                     results.add(frame, raw.mask, found, {'spacing_mm': spacing})
                     times.append(raw.total_ms)
+                    for what in judged:
+                        judged[what] += getattr(raw, what)
                 with_instrument += bool(found)
                 advance(results.frames, '')
                 if stopped() or results.frames == frames:
@@ -108,6 +112,8 @@ def segment(
         'fps': results.frames / seconds,
         'latency_ms': {'p50': float(p50), 'p99': float(p99)}, 'model_id': info.model_id,
         'runtime': info.runtime, 'precision': info.precision, 'threads': info.threads,
+        'judge_id': info.judge_id or 'none',
+        **{f'pieces_{what}': count for what, count in judged.items()},
         'min_confidence': engine.min_confidence,
         'masks': str(results.masks), 'instruments': str(results.instruments),
         'video': str(results.video), 'pictures': [str(results.sheet)]}

@@ -72,16 +72,17 @@ class EngineContestant:
     is_model = True
 
     def __init__(self, model: str, runtime: str, precision: str = 'auto',
-                 min_confidence: float | None = None):
-        """Load the model; without a ``min_confidence`` it has its own."""
+                 min_confidence: float | None = None, judge: str = 'auto'):
+        """Load the model; without a ``min_confidence`` it has its own, see the engine."""
         self._engine = SegmentationEngine.open(
-            model, runtime=runtime, precision=precision,
+            model, runtime=runtime, precision=precision, judge=judge,
             specks=SpeckParameters(min_confidence=min_confidence))
         info = self._engine.info
         self.name = Path(model).stem
         self.facts = {'model': model, 'model_id': info.model_id, 'runtime': info.runtime,
                       'precision': info.precision,
-                      'min_confidence': self._engine.min_confidence}
+                      'min_confidence': self._engine.min_confidence,
+                      'judge_id': info.judge_id or 'none'}
         self._before = FrameBefore()
         self._sequence: str | None = None
 

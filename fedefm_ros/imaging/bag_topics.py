@@ -24,6 +24,7 @@ import math
 import os
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.bag_reader import open_bag
@@ -136,12 +137,20 @@ def _nearest(names, near):
         -len(os.path.commonprefix([name.split('/'), near.split('/')])), name))
 
 
-def recorded_engine(path: Path, model_id: str,
-                    near: str = '') -> tuple[str, str, float | None] | None:
-    """
-    Return the runtime, precision and least confidence that a recorded station had a model with.
+class RecordedEngine(NamedTuple):
+    """How a recorded station ran a model."""
 
-    None where it had it not; the confidence is None in recordings of older versions.
+    runtime: str
+    precision: str
+    min_confidence: float | None
+    """None in recordings of older versions."""
+    judge_id: str
+    """'none' without a judge, as in recordings of older versions."""
+
+
+def recorded_engine(path: Path, model_id: str, near: str = '') -> RecordedEngine | None:
+    """
+    Return how a recorded station ran a model, None where it did not.
 
     :param near: of several stations, that of this topic.
     """
@@ -153,9 +162,10 @@ def recorded_engine(path: Path, model_id: str,
             for status in reader.decode(stored).status:
                 values = {pair.key: pair.value for pair in status.values}
                 if values.get('model_id') == model_id and {'runtime', 'precision'} <= set(values):
-                    found['/' + status.name] = (
+                    found['/' + status.name] = RecordedEngine(
                         values['runtime'], values['precision'],
-                        _share(values.get('min_confidence', '')))
+                        _share(values.get('min_confidence', '')),
+                        values.get('judge_id', 'none'))
     return found[_nearest(found, near)[0]] if found else None
 
 

@@ -76,6 +76,10 @@ class Loop:
         self.step = self._saved = 0
         folder.mkdir(parents=True, exist_ok=True)
 
+    def outputs(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what the network gives for a batch."""
+        return self.network(image.to(self.device, memory_format=self.memory_format))
+
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a scalar."""
         raise NotImplementedError
@@ -109,9 +113,8 @@ class Loop:
     def _train_step(self, image, target):
         for group in self._optimiser.param_groups:
             group['lr'] = learning_rate_at(self.plan, self.step)
-        image = image.to(self.device, memory_format=self.memory_format)
         with self.precision():
-            logits = self.network(image)
+            logits = self.outputs(image)
         loss = self.loss(logits, target.to(self.device))
         self._optimiser.zero_grad()
         loss.backward()

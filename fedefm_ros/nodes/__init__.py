@@ -11,3 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+
+"""The ROS nodes of a station; the only part that imports ROS."""
+
+from fedefm_ros.threads import keep_numpy_on_one_core
+
+# Here, since a node imports numpy first of all.
+keep_numpy_on_one_core()

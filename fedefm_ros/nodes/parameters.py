@@ -131,9 +131,14 @@ SEGMENTATION = (
               'from the model once, in some ten seconds.',
               CONFIGURE, choices=PRECISIONS),
     Parameter('min_confidence', 0.0,
-              'How sure the network must be of a piece of foreground for it to stay; higher: '
-              'fewer false instruments, more missed ones. 0: as the model says.',
+              'How sure the judge, or without one the network, must be of a piece of foreground '
+              'for it to stay; higher: fewer false instruments, more missed ones. 0: as the judge '
+              'or the model says.',
               CONFIGURE, 0.0, 0.999),
+    Parameter('judge', 'auto',
+              'Looks at each piece that the network finds once more: takes out what is no '
+              'instrument, and tells catheter from guidewire. A .safetensors file, none, or auto: '
+              'the shipped one where it is made for the architecture of the model.', CONFIGURE),
     Parameter('threads', 2, 'Processor cores that one inference may use.', CONFIGURE, 1, 256),
     Parameter('steady_tips', False,
               'Follow tips from frame to frame: they tremble by a quarter less and are as near to '

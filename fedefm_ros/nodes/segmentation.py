@@ -89,6 +89,7 @@ class SegmentationNode(StationNode):
         settings = self.settings
         self._engine = SegmentationEngine.open(
             settings['model'], settings['runtime'], settings['threads'], settings['precision'],
+            judge=settings['judge'],
             specks=SpeckParameters(min_confidence=settings['min_confidence'] or None),
             steady_tips=settings['steady_tips'])
         info = self._engine.info
@@ -166,7 +167,11 @@ class SegmentationNode(StationNode):
         try:
             if engine is None:
                 raise FedefmError('the node is not configured')
+            had_judge = engine.info.judge_id
             info = engine.load(request.path or self.settings['model'])
+            if had_judge and not info.judge_id:
+                self.get_logger().warning('the new model has no judge: min_confidence is now of '
+                                          'the network')
             response.success, response.message = True, _describe(info)
             self._model_note = response.message
         except FedefmError as error:
@@ -194,7 +199,9 @@ class SegmentationNode(StationNode):
             'processing_ms_p99': meters.processing.percentile(0.99),
             'inference_ms_p50': meters.inference.percentile(0.5),
             'geometry_ms_p50': meters.geometry.percentile(0.5),
-            **vars(counts), 'pending': self._pipeline.pending, 'missed': self._gaps.missed}
+            **vars(counts), **{f'pieces_{what}': count
+                               for what, count in self._stages.judged.items()},
+            'pending': self._pipeline.pending, 'missed': self._gaps.missed}
         level, text = self._judge(counts, values)
         self._before = counts
         return Status(level, text, values)
@@ -227,6 +234,7 @@ class SegmentationNode(StationNode):
             'model': info.model_path, 'model_id': info.model_id, 'backbone': info.backbone,
             'input_size': info.input_size, 'runtime': info.runtime, 'precision': info.precision,
             'threads': info.threads, 'min_confidence': f'{engine.min_confidence:g}',
+            'judge_id': info.judge_id or 'none',
             'measurements': '; '.join(map(str, info.measurements))})
 
     def _transport_status(self) -> Status:
@@ -241,7 +249,8 @@ class SegmentationNode(StationNode):
 
 
 def _describe(info: EngineInfo) -> str:
-    return f'{info.model_id} on {info.runtime} {info.precision}, {info.threads} threads'
+    return (f'{info.model_id} on {info.runtime} {info.precision}, {info.threads} threads, '
+            f'judge {info.judge_id or "none"}')
 
 
 def main() -> None:

@@ -87,6 +87,8 @@ class SegmentationStages:
         self.meters = Meters()
         self.camera_info: CameraInfo | None = None
         self.largest_message = 0
+        #: What the judge did to pieces since the node was configured, for diagnostics.
+        self.judged = {'taken_out': 0, 'renamed': 0, 'unjudged': 0}
         self._frame_before = FrameBefore()
         self._last_overlay = 0.0
         qos = QoSProfile(depth=1, liveliness=LivelinessPolicy.AUTOMATIC,
@@ -128,7 +130,10 @@ class SegmentationStages:
 
     def infer(self, image: np.ndarray) -> RawSegmentation:
         """Return the segmentation of an image, wholly by the model that runs now."""
-        return self.engine.infer(image)
+        result = self.engine.infer(image)
+        for what in self.judged:
+            self.judged[what] += getattr(result, what)
+        return result
 
     def deliver(self, job: Job, image: np.ndarray, result: RawSegmentation,
                 started: float) -> Callable[[], None]:

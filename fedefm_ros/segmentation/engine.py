@@ -31,9 +31,12 @@ from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.geometry import GeometryParameters
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.judge import Judge
+from fedefm_ros.segmentation.judge import judged
 from fedefm_ros.segmentation.postprocess import remove_specks
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
+from fedefm_ros.segmentation.preprocess import Prepared
 from fedefm_ros.segmentation.preprocess import restore
 from fedefm_ros.segmentation.runtimes.cache import graph_of
 from fedefm_ros.segmentation.runtimes.graph import Graph
@@ -64,6 +67,8 @@ class EngineInfo:
     threads: int
     measurements: tuple[Measurement, ...]
     """How every candidate did when the model was loaded."""
+    judge_id: str
+    """As ``model_id``, of the judge of pieces; '' without one."""
     provenance: dict
     """What the checkpoint says about its making."""
 
@@ -84,6 +89,12 @@ class RawSegmentation:
     """Wall time of all of ``infer``."""
     image: np.ndarray
     """What it was made from, not copied: its collimated field tells entries from tips."""
+    taken_out: int = 0
+    """Pieces that the judge took out."""
+    renamed: int = 0
+    """Pieces that the judge gave the other class."""
+    unjudged: int = 0
+    """Pieces that were too many for the judge."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ class _Active:
     runtime: Runtime
     lock: threading.Lock
     """Runtimes are not re-entrant."""
+    judge: Judge | None
 
 
 class SegmentationEngine:
@@ -103,18 +115,20 @@ class SegmentationEngine:
     segmented wholly by the model that was active when it came.
     """
 
-    def __init__(self, active: _Active, precision: str, specks: SpeckParameters,
-                 geometry: GeometryParameters, steady_tips: bool):
+    def __init__(self, active: _Active, precision: str, judge: str | Path,
+                 specks: SpeckParameters, geometry: GeometryParameters, steady_tips: bool):
         """Use ``open``."""
         self._active = active
         self._precision = precision
+        # A judge that was given stays the same, whatever becomes of its file.
+        self._judge = active.judge if active.judge and str(judge) != 'auto' else judge
         self.specks = specks
         self.geometry = geometry
         self._steady = TipFilter() if steady_tips else None
 
     @classmethod
     def open(cls, model: str | Path = 'realtime', runtime: str = 'auto',  # noqa: A003
-             threads: int = 2, precision: str = 'auto', *,
+             threads: int = 2, precision: str = 'auto', *, judge: str | Path = 'auto',
              specks: SpeckParameters = SpeckParameters(),
              geometry: GeometryParameters = GeometryParameters(),
              steady_tips: bool = False) -> SegmentationEngine:
@@ -126,11 +140,13 @@ class SegmentationEngine:
         :param threads: cores that one inference may use.
         :param precision: 'auto', 'f32', 'bf16' or 'int8'; auto takes bf16 where it is faster and
             gives the same labels in 99.9 % of a test picture.
+        :param judge: of the pieces of each mask: a .safetensors file, 'none', or 'auto' for the
+            shipped one where it is made for the model's architecture.
         :param steady_tips: follow tips from frame to frame, see ``TipFilter``.
         Raises FedefmError where the model or the runtime cannot be used.
         """
-        active = _activate(model_path(model), runtime, threads, precision)
-        return cls(active, precision, specks, geometry, steady_tips)
+        active = _activate(model_path(model), runtime, threads, precision, judge)
+        return cls(active, precision, judge, specks, geometry, steady_tips)
 
     @property
     def info(self) -> EngineInfo:
@@ -139,12 +155,13 @@ class SegmentationEngine:
 
     @property
     def min_confidence(self) -> float:
-        """Return how sure the network must be of a piece of foreground to keep it, 0 to 1."""
-        return self._min_confidence(self._active.graph.spec)
+        """Return how sure the judge, else the network, must be of a piece to keep it, 0 to 1."""
+        return self._min_confidence(self._active)
 
-    def _min_confidence(self, spec: ModelSpec) -> float:
+    def _min_confidence(self, active: _Active) -> float:
         given = self.specks.min_confidence
-        return spec.min_confidence if given is None else given
+        own = active.judge.limit if active.judge else active.graph.spec.min_confidence
+        return own if given is None else given
 
     def infer(self, image: np.ndarray) -> RawSegmentation:
         """
@@ -163,8 +180,12 @@ class SegmentationEngine:
             inference = time.perf_counter() - before
             # The runtime's memory is overwritten by the next call.
             labels, probability = labels.copy(), probability.copy()
-        specks = replace(self.specks, min_confidence=self._min_confidence(spec))
-        labels = remove_specks(labels, probability, specks)
+        limit, counts = self._min_confidence(active), (0, 0, 0)
+        if active.judge is None:
+            labels = remove_specks(labels, probability,
+                                   replace(self.specks, min_confidence=limit))
+        else:
+            labels, counts = self._judged(active, labels, probability, prepared, limit)
         mask, probability = restore(labels, probability, prepared.box)
         share = cv2.countNonZero(mask) / mask.size
         if share > self.geometry.max_foreground:
@@ -172,7 +193,30 @@ class SegmentationEngine:
                 f'the model marked {share:.0%} of the image, at most '
                 f'{self.geometry.max_foreground:.0%} can be instruments: no mask')
         return RawSegmentation(mask, probability, active.info.model_id, 1e3 * inference,
-                               1e3 * (time.perf_counter() - start), image)
+                               1e3 * (time.perf_counter() - start), image, *counts)
+
+    def _judged(self, active: _Active, labels: np.ndarray, probability: np.ndarray,
+                prepared: Prepared, limit: float) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """Return the network's labels as the judge wants them, and what it did."""
+        # Geometry has to know where the image ends.
+        inner = np.s_[:prepared.box.inner_height, :prepared.box.inner_width]
+        probability = probability[inner]
+        mask = remove_specks(labels[inner], probability, replace(self.specks, min_confidence=0.0))
+        pieces = analyse(mask, probability, parameters=self.geometry).instruments
+        # Of foreground that makes no piece nobody but the network says anything.
+        given = self.specks.min_confidence
+        otherwise = remove_specks(mask, probability, replace(
+            self.specks, min_confidence=active.graph.spec.min_confidence if given is None
+            else given))
+        done = judged(mask, otherwise, probability, replace(prepared, image=prepared.image[inner]),
+                      pieces, active.judge, limit)
+        # What is left of a crossing with a line that went may be a speck.
+        result = done.mask if done.mask is mask else remove_specks(
+            done.mask, None, replace(self.specks, min_confidence=0.0))
+        if result.shape != labels.shape:
+            inside, result = result, np.zeros_like(labels)
+            result[inner] = inside
+        return result, (done.taken_out, done.renamed, done.unjudged)
 
     def instruments(self, raw: RawSegmentation, spacing_mm: tuple[float, float] | None = None, *,
                     previous: tuple[Instrument, ...] = (),
@@ -206,10 +250,11 @@ class SegmentationEngine:
         """
         old = self._active.info
         path = model_path(model)
-        new = _activate(path, old.runtime, old.threads, old.precision, background=True)
+        new = _activate(path, old.runtime, old.threads, old.precision, self._judge,
+                        background=True)
         if self._precision == 'auto' and new.info.precision != 'f32' \
                 and new.info.measurements[0].agreement < AGREEMENT:
-            new = _activate(path, old.runtime, old.threads, 'f32')
+            new = _activate(path, old.runtime, old.threads, 'f32', self._judge)
         self._active = new  # one reference: infer sees the old model or the new one
         return new.info
 
@@ -239,12 +284,32 @@ def model_path(model: str | Path) -> Path:
     return shipped
 
 
-def _activate(path: Path, runtime: str, threads: int, precision: str, *,
-              background: bool = False) -> _Active:
+def judge_of(given: str | Path | Judge, spec: ModelSpec) -> Judge | None:
+    """Return the judge of a model's pieces, None without one; see ``SegmentationEngine.open``."""
+    if str(given) == 'none':
+        return None
+    if str(given) != 'auto':
+        judge = given if isinstance(given, Judge) else Judge(given)
+        if judge.input_size != spec.input_size:
+            raise FedefmError(f'{judge.path} judges pieces of {judge.input_size} x '
+                              f'{judge.input_size} pixels, the model finds them in '
+                              f'{spec.input_size} x {spec.input_size}')
+        return judge
+    from fedefm_ros.paths import models_dir
+    shipped = models_dir() / 'judge.safetensors'
+    judge = Judge(shipped) if shipped.is_file() else None
+    return judge if judge and judge.is_made_for(spec) else None
+
+
+def _activate(path: Path, runtime: str, threads: int, precision: str,
+              judge: str | Path | Judge, *, background: bool = False) -> _Active:
     graph = graph_of(path, background=background)
+    # Before the compilation, which takes seconds: a judge may be refused.
+    of_pieces = judge_of(judge, graph.spec)
     chosen, measurements = select(graph, path, runtime=runtime, precision=precision,
                                   threads=threads, timed=not background)
     info = EngineInfo(graph.checkpoint_sha256[:16], path, graph.spec.backbone,
                       graph.spec.input_size, chosen.name, chosen.precision, chosen.threads,
-                      measurements, graph.spec.provenance)
-    return _Active(info, graph, chosen, threading.Lock())
+                      measurements, of_pieces.model_id if of_pieces else '',
+                      graph.spec.provenance)
+    return _Active(info, graph, chosen, threading.Lock(), of_pieces)

@@ -121,7 +121,8 @@ class _Session:
                 float('nan')) for entry in entries], 'abc', 0.01)
 
     def _diagnostics(self, *engine):
-        values = dict(zip(('model_id', 'runtime', 'precision', 'min_confidence'), engine))
+        values = dict(zip(('model_id', 'runtime', 'precision', 'min_confidence',
+                           'judge_id'), engine))
         pair = self._make['diagnostic_msgs/msg/KeyValue']
         status = self._make['diagnostic_msgs/msg/DiagnosticStatus'](
             0, f'{self._station[1:]}/segmentation: model', '', '',

@@ -16,10 +16,13 @@
 
 import hashlib
 import json
+import shutil
 
 from fedefm_ros.cli import app
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.runtimes.picture import line_picture
+
+from judges import save_judge_by_length
 
 import numpy as np
 
@@ -169,7 +172,7 @@ def test_a_model_runs_as_the_station_had_it_unless_that_is_named(
     bag = write_bag(tmp_path / 'bag', images, found, engine=(model_id, 'torch', 'f32'))
     figures, text = evaluate(tmp_path, bag, '--model', model, '--recorded', runtime=())
     assert (figures['runtime'], figures['precision']) == ('torch', 'f32')
-    assert 'runs as the station had it: torch f32' in text
+    assert 'runs as the station had it: torch f32, judge none' in text
     assert figures['comparisons'][0]['identical_masks'] == FRAMES
     named = ('--runtime', 'openvino', '--precision', 'f32')
     figures, _ = evaluate(tmp_path, bag, '--model', model, runtime=named)
@@ -188,6 +191,33 @@ def test_a_model_is_as_sure_as_the_station_wanted_it(
     assert (figures['comparisons'][0]['identical_masks'] == FRAMES) == (limit == 0.0)
     figures, _ = evaluate(tmp_path, bag, '--model', model, '--min-confidence', '0.1', runtime=())
     assert figures['min_confidence'] == 0.1
+
+
+def test_a_model_has_the_judge_that_the_station_had_unless_one_is_named(
+        tmp_path, images, found, model, monkeypatch):
+    model_id = hashlib.sha256(model.read_bytes()).hexdigest()[:16]
+    monkeypatch.setattr('fedefm_ros.paths.models_dir', lambda: tmp_path)
+    shipped = save_judge_by_length(
+        tmp_path / 'judge.safetensors', 30, limit=0.25,
+        made_for={'backbone': 'lines', 'config': {}, 'input_size': 256})
+    judge_id = hashlib.sha256(shipped.read_bytes()).hexdigest()[:16]
+    for theirs, given, judge, limit, said in (
+            (('0.0', 'none'), (), 'none', 0.0, 'as the station had it: torch f32, judge none'),
+            (('0.5', judge_id), (), judge_id, 0.5, f'torch f32, judge {judge_id}'),
+            (('0.5', 'f00d'), (), judge_id, 0.25,
+             f'judge f00d), but for the judge: {judge_id}'),
+            (('0.5', judge_id), ('--judge', shipped), judge_id, 0.5,
+             f'torch f32, judge {judge_id}'),
+            (('0.5', judge_id), ('--judge', 'none'), 'none', 0.0, 'but for the judge: none')):
+        bag = write_bag(tmp_path / 'bag', images, found,
+                        engine=(model_id, 'torch', 'f32', *theirs))
+        figures, text = evaluate(tmp_path, bag, '--model', model, *given, runtime=())
+        assert (figures['judge_id'], figures['min_confidence']) == (judge, limit)
+        name = {(): 'lines', ('--judge', 'none'): 'lines without judge'}.get(
+            given, f'lines with judge {judge_id[:8]}')
+        assert figures['models'][0]['name'] == name
+        assert said in ' '.join(text.split())
+        shutil.rmtree(bag)
 
 
 @pytest.mark.parametrize('theirs', [('0123456789abcdef', 'torch', 'f32'),

@@ -1,0 +1,85 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""`judge train`: learn what pieces are from collected ones."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from fedefm_ros.commands import output
+from fedefm_ros.errors import FedefmError
+
+import typer
+
+
+def train(
+    folders: Annotated[list[Path], typer.Argument(
+        metavar='PIECES...', help='Folders of `judge collect`.')],
+    validation: Annotated[Path, typer.Option(
+        help='Another such folder, of another seed: the limit is chosen on it.')],
+    out: Annotated[Path, typer.Option(
+        '-o', '--out', help='Folder for the run; one that holds a stopped run goes on.')],
+    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps in all.')] = 6000,
+    batch: Annotated[int, typer.Option(min=2, help='Pieces a step.')] = 64,
+    learning_rate: Annotated[float, typer.Option(help='Peak learning rate.')] = 2e-3,
+    optimiser: Annotated[str, typer.Option(help='adamw or muon.')] = 'adamw',
+    kept: Annotated[float, typer.Option(
+        min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
+    ] = 0.975,
+    seed: Annotated[int, typer.Option(min=0, help='Decides order and first weights.')] = 1,
+    threads: Annotated[int, typer.Option(min=1, help='CPU threads of the training.')] = 2,
+    workers: Annotated[int, typer.Option(min=0, help='Processes that read pieces.')] = 0,
+    device: Annotated[str, typer.Option(help='cpu or cuda.')] = 'cpu',
+    check_every: Annotated[int, typer.Option(min=1, help='Steps between validations, which also '
+                                             'write the state a killed run goes on from.')] = 1000,
+    json_file: output.JsonOption = None,
+):
+    """
+    Train a judge of pieces.
+
+    DIR gets judge.safetensors (after each validation), state.pt, log.jsonl and tensorboard/.
+    Stop it at will: the same command goes on, and ends with the same weights.
+    """
+    import torch
+
+    from fedefm_ros.learning.judging import JudgePlan
+    from fedefm_ros.learning.judging import JudgeTrainer
+    from fedefm_ros.learning.pieces import collection_of
+    from fedefm_ros.learning.pieces import Pieces
+
+    if device.startswith('cuda') and not torch.cuda.is_available():
+        raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    torch.set_num_threads(threads)
+    collections = [collection_of(folder) for folder in [*folders, validation]]
+    if any(one.shows_frames_of(collections[-1]) for one in collections[:-1]):
+        raise FedefmError(f'{validation} shows frames that are trained on: it is of the same '
+                          + ('images' if collections[-1].images else 'seed'))
+    if len({str(one.made_for) for one in collections}) > 1:
+        raise FedefmError('the folders hold what models of different architectures found')
+    plan = JudgePlan(steps=steps, batch=batch, learning_rate=learning_rate,
+                     optimiser=optimiser, kept=kept, seed=seed)
+    trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
+                           workers)
+    if trainer.step:
+        output.say(f'goes on from step {trainer.step} in {out}')
+    with output.progress('training', steps, trainer.step) as advance:
+        trainer.run(lambda step, loss: advance(step, f'loss {loss:.3f}'), check_every)
+    result = trainer.log[-1]
+    output.table('averaged weights on pieces never trained on', ['measure', 'value'],
+                 [[name, value] for name, value in result.items()])
+    output.say(f'wrote {out / "judge.safetensors"}')
+    output.write_json({'judge': out / 'judge.safetensors', 'plan': asdict(plan), **result},
+                      json_file)

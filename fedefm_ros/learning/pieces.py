@@ -1,0 +1,271 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""
+Pieces that a network finds in simulated frames, straightened, and what each of them is.
+
+What a judge (``segmentation.judge``) learns from: the same strips that the engine will show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+import json
+from pathlib import Path
+
+from fedefm_ros import labels
+from fedefm_ros.backbones.spec import Normalisation
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.files import write_atomically
+from fedefm_ros.imaging.frame import GroundTruth
+from fedefm_ros.learning.simulated import FRAMES_PER_SCENE, SimulatedFrames
+from fedefm_ros.segmentation.geometry import analyse
+from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.postprocess import remove_specks, SpeckParameters
+from fedefm_ros.segmentation.preprocess import prepare
+from fedefm_ros.segmentation.runtimes.runtime import Runtime
+from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH, strips
+from fedefm_ros.simulation.config import SceneConfig
+
+import numpy as np
+
+#: How often each kind of scene comes: human ones hold most of what is no instrument.
+SHARES = {'human': 0.31, 'animal': 0.23, 'phantom': 0.23, 'simulation': 0.23}
+#: Frames of a file: an interrupted collection takes those of the last one again.
+FRAMES_PER_FILE = 400
+#: Pixels from a true centreline within which a piece's points are right, and how many must be.
+TOLERANCE, RIGHT_SHARE = 4.0, 0.5
+
+_SOURCE = 'collection.json'
+_KEYS = ('strips', 'facts', 'answers', 'lengths', 'confidences')
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Where pieces come from; a folder holds those of one."""
+
+    seed: int
+    models: tuple[str, ...]
+    """Ids of the models that take turns."""
+    precision: str
+    runtime: str
+    scenes: tuple[str, ...] = ()
+    """Kinds with settings that are not as by default: kind and hash of the settings."""
+    images: str = ''
+    """Hash of the images and masks that were looked at in place of simulated frames."""
+    backbone: str = 'compact'
+    config: dict = field(default_factory=dict)
+    size: int = 512
+    """Side of the models' input, and of the frames, in pixels."""
+
+    def shows_frames_of(self, other: Collection) -> bool:
+        """Return whether some frames of both are the same."""
+        mine, theirs = ((one.images or one.seed) for one in (self, other))
+        return mine == theirs
+
+    @property
+    def made_for(self) -> dict:
+        """Return what a judge of these pieces says of the models it is for."""
+        return {'backbone': self.backbone, 'config': self.config, 'input_size': self.size}
+
+
+def simulated(collection: Collection, configs: tuple[SceneConfig, ...] = ()) -> SimulatedFrames:
+    """Return the simulated frames of a collection."""
+    return SimulatedFrames(1, collection.seed, size=collection.size, shares=SHARES,
+                           configs=configs)
+
+
+class MaskedImages:
+    """Images with masks as frames; true centrelines are those that geometry finds in the masks."""
+
+    def __init__(self, images: Sequence[tuple[np.ndarray, np.ndarray]]):
+        """Take pairs of image and mask, (S, S) uint8."""
+        self._images = images
+
+    def frame(self, number: int) -> tuple[np.ndarray, GroundTruth]:
+        """Return an image and its truth."""
+        image, mask = self._images[number]
+        return image, GroundTruth(mask, analyse(mask).instruments)
+
+
+def collect(folder: Path, collection: Collection, runtimes: Sequence[Runtime], frames: int,
+            source: SimulatedFrames | MaskedImages,
+            normalisation: Normalisation = Normalisation(),
+            report: Callable[[int, int], None] = lambda frames, pieces: None) -> None:
+    """
+    Write the pieces of frames into a folder; what it has of them already stays.
+
+    :param runtimes: the models, compiled.
+    :param source: what the collection says.
+    :param report: told how many frames are done and how many pieces there are.
+    :raises FedefmError: the folder holds another collection, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _keep_to(folder / _SOURCE, collection)
+        for first in range(0, frames, FRAMES_PER_FILE):
+            last = min(first + FRAMES_PER_FILE, frames)
+            path = folder / f'{first:07d}-{last:07d}.safetensors'
+            if not path.exists():
+                # Of an earlier, shorter collection: its last file held fewer frames.
+                for shorter in folder.glob(f'{first:07d}-*.safetensors'):
+                    shorter.unlink()
+                write_atomically(path, _file_of(source, range(first, last), runtimes,
+                                                collection.size, normalisation))
+            report(last, len(Pieces([folder])))
+    except OSError as error:
+        raise FedefmError(f'{error.filename or folder}: {error.strerror or error}') from error
+
+
+def _keep_to(path: Path, collection: Collection) -> None:
+    if path.exists() and collection_of(path.parent) != collection:
+        raise FedefmError(f'{path.parent} holds pieces of another collection ({path}); take '
+                          'another folder')
+    write_atomically(path, json.dumps(asdict(collection), indent=1).encode())
+
+
+def collection_of(folder: Path) -> Collection:
+    """Return where the pieces of a folder come from; raises FedefmError where it has none."""
+    path = folder / _SOURCE
+    try:
+        values = json.loads(path.read_text())
+        return Collection(**{**values, 'models': tuple(values['models']),
+                             'scenes': tuple(values['scenes'])})
+    except OSError as error:
+        raise FedefmError(f'{path}: {error.strerror or error}; ./run judge collect makes such a '
+                          'folder') from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise FedefmError(f'{path} is damaged: {error!r}') from error
+
+
+def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: Sequence[Runtime],
+             size: int, normalisation: Normalisation) -> bytes:
+    from safetensors.numpy import save
+    found: dict[str, list] = {key: [] for key in _KEYS}
+    for number in numbers:
+        image, truth = source.frame(number)
+        if image.shape != (size, size):
+            raise FedefmError(f'image {number} is {image.shape[1]} x {image.shape[0]}, the models '
+                              f'see {size} x {size}')
+        # Each model sees frames of each scene.
+        runtime = runtimes[(number // FRAMES_PER_SCENE + number) % len(runtimes)]
+        prepared = prepare(image, size, normalisation)
+        mask, probability = (array.copy() for array in runtime(prepared))
+        mask = remove_specks(mask, probability, SpeckParameters(min_confidence=0.0))
+        pieces = analyse(mask, probability).instruments
+        seen, facts = strips(prepared, mask, probability, pieces)
+        found['strips'] += list(seen)
+        found['facts'] += list(facts)
+        found['answers'] += answers(pieces, truth)
+        found['lengths'] += [piece.length_px for piece in pieces]
+        found['confidences'] += [piece.confidence for piece in pieces]
+    if not found['facts']:
+        raise FedefmError(f'nothing was found in frames {numbers.start} to {numbers.stop}: the '
+                          'models see nothing')
+    kinds = {'answers': np.uint8, 'lengths': np.float32, 'confidences': np.float32}
+    arrays = {key: np.array(values, kinds.get(key)) for key, values in found.items()}
+    return save(arrays, {'frames': str(len(numbers))})
+
+
+def answers(pieces: Sequence[Instrument], truth: GroundTruth) -> list[int]:
+    """
+    Return what each piece is: 0 nothing, else its ``labels`` value.
+
+    It is an instrument where at least half of its points lie within 4 px of a true centreline in
+    the image, and of that kind to which most of these belong.
+    """
+    height, width = truth.mask.shape
+    lines, kinds = [], []
+    for instrument in truth.instruments:
+        line = _by_pixels(instrument.centerline)
+        near = np.rint(line).astype(int)
+        line = line[(near >= 0).all(1) & (near[:, 0] < width) & (near[:, 1] < height)]
+        lines.append(line)
+        kinds.append(np.full(len(line), instrument.kind))
+    if not sum(map(len, lines)):
+        return [0] * len(pieces)
+    points, kind = np.concatenate(lines), np.concatenate(kinds)
+    result = []
+    for piece in pieces:
+        away = np.hypot(*(piece.centerline[:, None] - points[None]).transpose(2, 0, 1))
+        right = away.min(1) <= TOLERANCE
+        if right.mean() < RIGHT_SHARE:
+            result.append(0)
+            continue
+        wire = (kind[away.argmin(1)[right]] == labels.GUIDEWIRE).mean()
+        result.append(labels.GUIDEWIRE if wire > 0.5 else labels.CATHETER)
+    return result
+
+
+def _by_pixels(line: np.ndarray) -> np.ndarray:
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+    places = np.arange(0.0, along[-1], 1.0)
+    return np.stack([np.interp(places, along, line[:, axis]) for axis in (0, 1)], 1)
+
+
+class Pieces(Sequence):
+    """The pieces of one or more folders: (strip, facts, answer) each; strips stay on the disk."""
+
+    def __init__(self, folders: Sequence[Path]):
+        """Open the files; raises FedefmError where there are none or one is damaged."""
+        self._files = []
+        self.frames = 0
+        known: dict[str, list[np.ndarray]] = {key: [] for key in _KEYS[1:]}
+        for folder in folders:
+            paths = sorted(folder.glob('*.safetensors'))
+            if not paths:
+                raise FedefmError(f'{folder} holds no pieces; ./run judge collect makes them')
+            for path in paths:
+                frames, seen, more = _read(path)
+                self.frames += frames
+                self._files.append(seen)
+                for key, values in more.items():
+                    known[key].append(values)
+        self._starts = np.cumsum([0, *(len(part) for part in known['facts'])])
+        self.facts, self.answers, self.lengths, self.confidences = (
+            np.concatenate(known[key]) for key in _KEYS[1:])
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.answers)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return strip, facts and answer of one."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        file = int(np.searchsorted(self._starts, index, 'right')) - 1
+        place = int(index - self._starts[file])
+        return self._files[file][place:place + 1][0], self.facts[index], int(self.answers[index])
+
+
+def _read(path: Path):
+    """Return frames, strips (not read yet) and the other arrays of a file; FedefmError."""
+    from safetensors import safe_open, SafetensorError
+    try:
+        file = safe_open(path, 'numpy')
+        frames = int((file.metadata() or {})['frames'])
+        seen = file.get_slice('strips')
+        more = {key: file.get_tensor(key) for key in _KEYS[1:]}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise FedefmError(f'{path} is damaged: {error}; remove it to collect it anew') from error
+    count = len(more['answers'])
+    shapes = {'strips': [count, CHANNELS, 2 * HALF + 1, LENGTH], 'facts': [count, FACTS],
+              **{key: [count] for key in _KEYS[2:]}}
+    found = {'strips': seen.get_shape(), **{key: list(more[key].shape) for key in more}}
+    if found != shapes or seen.get_dtype() != 'U8':
+        raise FedefmError(f'{path} holds {found}, expected {shapes}: it was collected by another '
+                          'version')
+    return frames, seen, more

@@ -1,0 +1,161 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Straightened strips: what lies along an instrument's centreline, with its surroundings.
+
+A strip is an image whose middle row is the centreline: the same network that sees a curved wire
+somewhere in a picture sees a straight one here, always in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+
+from fedefm_ros import labels
+from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.preprocess import Letterbox
+from fedefm_ros.segmentation.preprocess import Prepared
+
+import numpy as np
+
+#: Columns of a strip; a centreline that is longer is seen compressed.
+LENGTH = 256
+#: Rows to each side of the centreline.
+HALF = 16
+#: Pixels by which a strip goes on straight beyond each end.
+BEYOND = 32
+#: Pixels from row to row: fine for the profile of a wire, coarse for what lies around it.
+STEPS = (0.5, 1.0, 3.0)
+#: Grey level, probability and 'is guidewire' at each step, and where the centreline is.
+CHANNELS = 3 * len(STEPS) + 1
+#: Facts that change places when a strip is turned around: what is told of the first and last end.
+OF_FIRST_END, OF_LAST_END = (3, 5), (4, 6)
+FACTS = 17
+
+# Grey levels of a strip per standard deviation of its own.
+_GREYS = 32.0
+# Network pixels from an end within which another piece's line is told.
+_NEAR = 64.0
+
+
+def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
+           pieces: Sequence[Instrument]) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return what is to be seen along each piece, and what is known of it besides.
+
+    :param prepared: the network's input, (S, S) uint8 and its grey range.
+    :param mask: (S, S) uint8 of ``labels`` values.
+    :param probability: (S, S) uint8 of any instrument, 255 = sure.
+    :param pieces: instruments in pixels of the mask.
+    :returns: (N, CHANNELS, 2 HALF + 1, LENGTH) uint8, 0 where a strip has ended, and
+        (N, FACTS) float32, of about 0 to 1.
+    """
+    seen = np.zeros((len(pieces), CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
+    facts = np.zeros((len(pieces), FACTS), np.float32)
+    if not pieces:
+        return seen, facts
+    wire = np.where(mask == labels.GUIDEWIRE, np.uint8(255), np.uint8(0))
+    layers = cv2.merge([prepared.image, probability, wire])
+    for number, piece in enumerate(pieces):
+        points, inside, scale = _columns(piece.centerline)
+        length = len(points)
+        strip = seen[number, :, :, :length]
+        for place, step in enumerate(STEPS):
+            x, y = _rows(points, step)
+            strip[3 * place:3 * place + 3] = cv2.remap(
+                layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            ).transpose(2, 0, 1)
+        strip[-1] = inside
+        middle = strip[3]
+        mean, deviation = float(middle.mean()), float(middle.std())
+        for place in range(len(STEPS)):
+            _stretch(strip[3 * place], prepared)
+        facts[number] = _facts(number, pieces, prepared, scale, mean, deviation)
+    return seen, facts
+
+
+def _columns(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return points of the strip's columns, whether each is inside, and pixels per column."""
+    steps = np.hypot(*np.diff(centerline, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    total = float(along[-1])
+    back = min(8.0, total)
+    first, last = (np.array([np.interp(place, along, centerline[:, axis]) for axis in (0, 1)])
+                   for place in (back, total - back))
+    start, end = centerline[0], centerline[-1]
+    ahead, behind = _unit(end - last), _unit(start - first)
+    whole = np.concatenate([[start + BEYOND * behind], centerline, [end + BEYOND * ahead]])
+    along = np.concatenate([[-BEYOND], along, [total + BEYOND]])
+    count = min(LENGTH, round(total) + 2 * BEYOND + 1)
+    places = np.linspace(along[0], along[-1], count)
+    points = np.stack([np.interp(places, along, whole[:, axis]) for axis in (0, 1)], 1)
+    inside = np.where((places >= 0) & (places <= total), np.uint8(255), np.uint8(0))
+    return points, inside, float(places[1] - places[0])
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.hypot(*vector)), 1e-6)
+
+
+def _rows(points: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each pixel of a strip lies, x and y, (2 HALF + 1, length) float32 each."""
+    smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 9), 0,
+                              borderType=cv2.BORDER_REPLICATE)
+    tangents = np.gradient(smooth, axis=0)
+    tangents /= np.maximum(np.hypot(*tangents.T), 1e-6)[:, None]
+    aside = np.arange(-HALF, HALF + 1, dtype=np.float32)[:, None] * step
+    x = points[:, 0][None] - aside * tangents[:, 1][None]
+    y = points[:, 1][None] + aside * tangents[:, 0][None]
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _stretch(grey: np.ndarray, prepared: Prepared) -> None:
+    """Make a strip's grey levels those of its own mean and deviation."""
+    least = 0.02 * (prepared.high - prepared.low)
+    gain = _GREYS / (float(grey.std()) + least)
+    grey[:] = np.clip(128.0 + (grey - float(grey.mean())) * gain, 1.0, 255.0)
+
+
+def _facts(number: int, pieces: Sequence[Instrument], prepared: Prepared, scale: float,
+           mean: float, deviation: float) -> list[float]:
+    piece = pieces[number]
+    others = [other for place, other in enumerate(pieces) if place != number]
+    longest = max(others, key=lambda other: other.length_px, default=None)
+    spread = prepared.high - prepared.low
+    ends = (piece.centerline[0], piece.centerline[-1])
+    return [
+        scale - 1.0, piece.length_px / 512.0, piece.confidence,
+        *(_to_border(end, prepared.box) / 512.0 for end in ends),
+        *(_to_others(end, others) / _NEAR for end in ends),
+        float(piece.kind == labels.GUIDEWIRE), float(piece.tip_visible),
+        (mean - prepared.low) / spread, deviation / spread,
+        min(len(others), 8) / 4.0,
+        longest.length_px / 512.0 if longest else 0.0, longest.confidence if longest else 0.0,
+        float(longest.kind == labels.GUIDEWIRE) if longest else 0.0,
+        float(any(other.kind == labels.CATHETER for other in others)),
+        float(any(other.kind == labels.GUIDEWIRE for other in others))]
+
+
+def _to_border(point: np.ndarray, box: Letterbox) -> float:
+    x, y = point
+    return float(min(x, y, box.inner_width - 1 - x, box.inner_height - 1 - y))
+
+
+def _to_others(point: np.ndarray, others: Sequence[Instrument]) -> float:
+    """Return the distance to the nearest other piece, at most ``_NEAR``."""
+    return min([_NEAR, *(float(np.hypot(*(other.centerline - point).T).min())
+                         for other in others)])

@@ -1,0 +1,102 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The commands `judge collect` and `judge train`."""
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+from fedefm_ros.cli import app
+from fedefm_ros.learning import pieces
+from fedefm_ros.segmentation.engine import SegmentationEngine
+
+from linenet import save_line_model
+
+import pytest
+
+from typer.testing import CliRunner
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures('use_cache')
+
+
+def run(*words, code=0):
+    done = CliRunner().invoke(app, ['judge', *map(str, words)])
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return save_line_model(tmp_path_factory.mktemp('model') / 'lines.safetensors')
+
+
+@pytest.fixture
+def collected(model, tmp_path, monkeypatch):
+    """Return folders of pieces to train on, and to validate."""
+    monkeypatch.setattr(pieces, 'FRAMES_PER_FILE', 6)
+    folders = tmp_path / 'training', tmp_path / 'validation'
+    for seed, folder in enumerate(folders):
+        run('collect', '-o', folder, '--model', model, '--frames', 12, '--seed', seed,
+            '--json', tmp_path / 'collected.json', '--runtime', 'openvino')
+    return folders
+
+
+def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
+    figures = json.loads((tmp_path / 'collected.json').read_text())
+    assert figures['frames'] == 12 and figures['pieces']['nothing'] > 0
+    training, validation = collected
+    words = ('train', training, '--validation', validation, '-o', tmp_path / 'run', '--batch', 8,
+             '--check-every', 2, '--json', tmp_path / 'trained.json')
+    assert 'area' in run(*words, '--steps', 4)
+    figures = json.loads((tmp_path / 'trained.json').read_text())
+    assert figures['step'] == 4 and figures['plan']['steps'] == 4
+    judge = tmp_path / 'run' / 'judge.safetensors'
+    assert Path(figures['judge']) == judge
+    engine = SegmentationEngine.open(model, judge=judge)
+    assert engine.info.judge_id and engine.min_confidence > 0
+    assert 'another plan' in run(*words, '--steps', 5, code=1)
+
+
+def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
+    training, validation = collected
+    out = ('-o', tmp_path / 'run')
+    assert 'trained on: it is of the same seed' in run(
+        'train', training, '--validation', training, *out, code=1)
+    small = save_line_model(tmp_path / 'small.safetensors', 128)
+    assert 'not of one architecture' in run(
+        'collect', '--model', model, '--model', small, *out, code=1)
+    for name in ('--precision', '--runtime'):
+        assert "depend on the machine's speed" in run(
+            'collect', '--model', model, name, 'auto', *out, code=1)
+    run('collect', '-o', tmp_path / 'other', '--model', small, '--frames', 4, '--seed', 7)
+    assert 'different architectures' in run(
+        'train', training, '--validation', tmp_path / 'other', *out, code=1)
+    assert 'two files are of one kind' in run(
+        'collect', '--model', model, *out, *(
+            f'--scenes={REPOSITORY}/config/simulation/{name}.yaml'
+            for name in ('human', 'training/human')), code=1)
+
+
+def test_help_of_both_needs_neither_torch_nor_ros():
+    for name in ('collect', 'train'):
+        done = subprocess.run(
+            [sys.executable, '-c', 'import sys; sys.modules["torch"] = None; '
+             'sys.modules["rclpy"] = None; from fedefm_ros.cli import main; main()',
+             'judge', name, '--help'], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0 and 'same command goes on' in done.stdout
