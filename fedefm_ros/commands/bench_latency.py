@@ -40,6 +40,7 @@ def latency(
     model: output.ModelOption = 'realtime',
     runtime: output.RuntimeOption = 'auto',
     precision: Annotated[str, typer.Option(help='auto, f32, bf16 or int8.')] = 'auto',
+    judge: output.JudgeOption = 'auto',
     threads: Annotated[int, typer.Option(min=1, help='Cores of one inference.')] = 2,
     json_file: output.JsonOption = None,
 ):
@@ -47,10 +48,10 @@ def latency(
     Measure published -> mask received, beside the bare network.
 
     Three processes: a publisher of frames rendered beforehand, the segmentation node, and this
-    one as the receiver. The bare network runs in this process before and after each repeat,
-    while the others wait: one inference after the other, and once more at the images' rate, which
-    tells how much of the ratio is a processor that had time to fall asleep. Sizes take turns, so
-    that a slow spell of the machine hits them alike.
+    one as the receiver. The bare network, without the judge, runs in this process before and
+    after each repeat, while the others wait: one inference after the other, and once more at the
+    images' rate, which tells how much of the ratio is a processor that had time to fall asleep.
+    Sizes take turns, so that a slow spell of the machine hits them alike.
     """
     from fedefm_ros.segmentation.engine import SegmentationEngine
 
@@ -62,7 +63,7 @@ def latency(
             for size in chosen:
                 bare, paced = _bare(engine, rate)
                 run = one_run(size, rate, int(seconds * rate), model, runtime, threads,
-                              precision=precision)
+                              precision=precision, judge=judge)
                 more, more_paced = _bare(engine, rate)
                 runs[size].append({**run, 'bare': bare + more, 'paced': paced + more_paced})
                 advance(repeat * len(chosen) + chosen.index(size) + 1,
@@ -108,7 +109,7 @@ def _row(size, rate, runs):
 
 def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threads: int,
             beside: Callable[[Processes], AbstractContextManager] | None = None,
-            precision: str = 'auto') -> dict:
+            precision: str = 'auto', judge: str = 'auto') -> dict:
     """
     Publish frames to a segmentation node in namespace `bench`, and take its masks.
 
@@ -129,7 +130,8 @@ def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threa
             spinning(lambda context: StationMonitor('bench', images=False,
                                                     context=context)) as monitor:
         processes.start('segmentation', command(SEGMENTATION, namespace='bench', parameters={
-            'model': model, 'runtime': runtime, 'threads': threads, 'precision': precision}))
+            'model': model, 'runtime': runtime, 'threads': threads, 'precision': precision,
+            'judge': judge}))
         LifecycleClient(monitor, '/bench/segmentation', processes.check).bring_to(ACTIVE)
         with beside(processes) if beside else nullcontext():
             publisher = processes.start('publisher', [

@@ -209,7 +209,7 @@ class SegmentationEngine:
             self.specks, min_confidence=active.graph.spec.min_confidence if given is None
             else given))
         done = judged(mask, otherwise, probability, replace(prepared, image=prepared.image[inner]),
-                      pieces, active.judge, limit)
+                      pieces, active.judge, limit, active.info.threads)
         # What is left of a crossing with a line that went may be a speck.
         result = done.mask if done.mask is mask else remove_specks(
             done.mask, None, replace(self.specks, min_confidence=0.0))

@@ -25,7 +25,9 @@ in f32, the same on every runtime: some millions of products a piece.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -126,10 +128,15 @@ class Judge:
         return self._made_for == {'backbone': spec.backbone, 'config': spec.config,
                                   'input_size': spec.input_size}
 
-    def __call__(self, seen: np.ndarray, facts: np.ndarray) -> list[Verdict]:
-        """Return what the judge says of pieces as ``strips`` shows them."""
+    def __call__(self, seen: np.ndarray, facts: np.ndarray, threads: int = 1) -> list[Verdict]:
+        """
+        Return what the judge says of pieces as ``strips`` shows them.
+
+        :param threads: pieces that are looked at at once.
+        """
+        each = _pool(threads).map if min(threads, len(seen)) > 1 else map
         verdicts = []
-        for chances in map(self.chances, seen, facts):
+        for chances in each(self.chances, seen, facts):
             catheter, guidewire = chances[labels.CATHETER], chances[labels.GUIDEWIRE]
             kind = labels.GUIDEWIRE if guidewire > catheter else labels.CATHETER
             verdicts.append(Verdict(float(catheter + guidewire), kind))
@@ -161,7 +168,8 @@ class Judge:
 
 
 def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,
-           pieces: Sequence[Instrument], judge: Judge, limit: float) -> Judged:
+           pieces: Sequence[Instrument], judge: Judge, limit: float,
+           threads: int = 1) -> Judged:
     """
     Return a mask without the pieces that are no instruments, and with the judge's classes.
 
@@ -171,13 +179,14 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     :param prepared: the network's input; its image is (H, W).
     :param pieces: instruments found in the mask; the 24 longest are judged.
     :param limit: least probability that a piece is an instrument.
+    :param threads: cores that the judge may use.
     :returns: what became of them; the given arrays are not changed.
     """
     pieces = sorted(pieces, key=lambda piece: -piece.length_px)
     looked_at, unjudged = pieces[:_MOST_PIECES], len(pieces[_MOST_PIECES:])
     if not looked_at:
         return Judged(otherwise, 0, 0, unjudged)
-    verdicts = judge(*strips(prepared, mask, probability, looked_at))
+    verdicts = judge(*strips(prepared, mask, probability, looked_at), threads)
     stays = [verdict.instrument >= limit for verdict in verdicts]
     renamed = [stay and verdict.kind != piece.kind
                for stay, verdict, piece in zip(stays, verdicts, looked_at)]
@@ -202,6 +211,12 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     result = np.zeros_like(mask)
     result[window] = np.where(owner < len(looked_at), become[owner, here], otherwise[window])
     return Judged(result, *counts)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads of the process: numpy's long operations leave the others to run."""
+    return ThreadPoolExecutor(threads, 'judge')
 
 
 def _owners(shape: tuple[int, int], corner: tuple[int, int], pieces: Sequence[Instrument],

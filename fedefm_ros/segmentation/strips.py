@@ -74,17 +74,17 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
         points, inside, scale = _columns(piece.centerline)
         length = len(points)
         strip = seen[number, :, :, :length]
-        for place, step in enumerate(STEPS):
-            x, y = _rows(points, step)
-            strip[3 * place:3 * place + 3] = cv2.remap(
-                layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            ).transpose(2, 0, 1)
+        x, y = _rows(points)
+        sampled = cv2.remap(layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for place, rows in enumerate(np.split(sampled, len(STEPS))):
+            grey, *others = cv2.split(rows)
+            mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+            strip[3 * place] = _stretched(grey, mean, deviation, prepared)
+            strip[3 * place + 1], strip[3 * place + 2] = others
+            if STEPS[place] == 1.0:
+                brightness = mean, deviation
         strip[-1] = inside
-        middle = strip[3]
-        mean, deviation = float(middle.mean()), float(middle.std())
-        for place in range(len(STEPS)):
-            _stretch(strip[3 * place], prepared)
-        facts[number] = _facts(number, pieces, prepared, scale, mean, deviation)
+        facts[number] = _facts(number, pieces, prepared, scale, *brightness)
     return seen, facts
 
 
@@ -111,23 +111,28 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / max(float(np.hypot(*vector)), 1e-6)
 
 
-def _rows(points: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each pixel of a strip lies, x and y, (2 HALF + 1, length) float32 each."""
+def _rows(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return where each pixel of a strip lies at each step, one below the other.
+
+    x and y, (len(STEPS) (2 HALF + 1), length) float32 each.
+    """
     smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 9), 0,
                               borderType=cv2.BORDER_REPLICATE)
     tangents = np.gradient(smooth, axis=0)
     tangents /= np.maximum(np.hypot(*tangents.T), 1e-6)[:, None]
-    aside = np.arange(-HALF, HALF + 1, dtype=np.float32)[:, None] * step
+    aside = np.outer(STEPS, np.arange(-HALF, HALF + 1)).reshape(-1, 1).astype(np.float32)
     x = points[:, 0][None] - aside * tangents[:, 1][None]
     y = points[:, 1][None] + aside * tangents[:, 0][None]
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def _stretch(grey: np.ndarray, prepared: Prepared) -> None:
-    """Make a strip's grey levels those of its own mean and deviation."""
-    least = 0.02 * (prepared.high - prepared.low)
-    gain = _GREYS / (float(grey.std()) + least)
-    grey[:] = np.clip(128.0 + (grey - float(grey.mean())) * gain, 1.0, 255.0)
+def _stretched(grey: np.ndarray, mean: float, deviation: float,
+               prepared: Prepared) -> np.ndarray:
+    """Return a strip's grey levels in terms of their own mean and deviation."""
+    gain = _GREYS / (deviation + 0.02 * (prepared.high - prepared.low))
+    levels = np.clip(128.0 + (np.arange(256) - mean) * gain, 1.0, 255.0)
+    return cv2.LUT(grey, levels.astype(np.uint8))
 
 
 def _facts(number: int, pieces: Sequence[Instrument], prepared: Prepared, scale: float,

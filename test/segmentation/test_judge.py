@@ -100,6 +100,7 @@ def test_numpy_says_what_torch_says(tmp_path):
     judge = Judge(save_judge(tmp_path / 'judge.safetensors', network.folded()))
     found = np.stack([judge.chances(*piece) for piece in zip(seen, facts)])
     assert found == pytest.approx(expected, abs=2e-6)
+    assert judge(seen, facts, threads=3) == judge(seen, facts)
     for verdict, chances in zip(judge(seen, facts), expected):
         assert verdict.instrument == pytest.approx(1 - chances[0], abs=2e-6)
         assert verdict.kind == (GUIDEWIRE if chances[2] > chances[1] else CATHETER)
