@@ -86,7 +86,7 @@ def segment(
             for frame in opened:
                 spacing = opened.carm.patient_spacing_mm  # of the file being read
                 try:
-                    raw = engine.infer(frame.image)
+                    raw = before.infer(engine, frame.image, round(1e9 * frame.time))
                 except FedefmError as error:
                     found = ()
                     refused += 1

@@ -89,17 +89,17 @@ class EngineContestant:
     def answer(self, case: Case) -> Answer | None:
         """Segment a frame; None where the node would refuse it, too."""
         start = time.perf_counter()
+        if case.alone or case.sequence != self._sequence:
+            self._before.forget()
+        self._sequence = case.sequence
+        stamp = round(1e9 * case.time)
         try:
-            raw = self._engine.infer(case.image)
+            raw = self._before.infer(self._engine, case.image, stamp)
         except FedefmError as error:
             self.facts['refused'] = self.facts.get('refused', 0) + 1
             self.facts['last_refusal'] = str(error)
             return None
-        if case.alone or case.sequence != self._sequence:
-            self._before.forget()
-        self._sequence = case.sequence
-        found = self._before.instruments(self._engine, raw, case.spacing_mm,
-                                         round(1e9 * case.time))
+        found = self._before.instruments(self._engine, raw, case.spacing_mm, stamp)
         return Answer(raw.mask, found, time.perf_counter() - start)
 
     def close(self) -> None:

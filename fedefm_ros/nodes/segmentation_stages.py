@@ -128,9 +128,9 @@ class SegmentationStages:
         self._check_size(*image.shape)
         return image
 
-    def infer(self, image: np.ndarray) -> RawSegmentation:
+    def infer(self, job: Job, image: np.ndarray) -> RawSegmentation:
         """Return the segmentation of an image, wholly by the model that runs now."""
-        result = self.engine.infer(image)
+        result = self._frame_before.infer(self.engine, image, job.stamp)
         for what in self.judged:
             self.judged[what] += getattr(result, what)
         return result

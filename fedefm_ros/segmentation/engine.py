@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from fedefm_ros.segmentation.geometry import GeometryParameters
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.judge import judged
+from fedefm_ros.segmentation.judge import Opinion
 from fedefm_ros.segmentation.postprocess import remove_specks
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
@@ -95,6 +97,8 @@ class RawSegmentation:
     """Pieces that the judge gave the other class."""
     unjudged: int = 0
     """Pieces that were too many for the judge."""
+    opinions: tuple[Opinion, ...] = ()
+    """What the judge said, for the next frame."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +167,11 @@ class SegmentationEngine:
         own = active.judge.limit if active.judge else active.graph.spec.min_confidence
         return own if given is None else given
 
-    def infer(self, image: np.ndarray) -> RawSegmentation:
+    def infer(self, image: np.ndarray, before: Sequence[Opinion] = ()) -> RawSegmentation:
         """
         Segment an image, (H, W) uint8 or uint16 of any size.
+
+        :param before: what the judge said of the frame before, which this one follows.
 
         Raises FedefmError where it is anything else, and where the network marks so much of it
         (``GeometryParameters.max_foreground``) that the mask can only be wrong.
@@ -175,17 +181,17 @@ class SegmentationEngine:
         spec = active.graph.spec
         prepared = prepare(image, spec.input_size, spec.normalisation)
         with active.lock:
-            before = time.perf_counter()
+            begun = time.perf_counter()
             labels, probability = active.runtime(prepared)
-            inference = time.perf_counter() - before
+            inference = time.perf_counter() - begun
             # The runtime's memory is overwritten by the next call.
             labels, probability = labels.copy(), probability.copy()
-        limit, counts = self._min_confidence(active), (0, 0, 0)
+        limit, judgement = self._min_confidence(active), ()
         if active.judge is None:
             labels = remove_specks(labels, probability,
                                    replace(self.specks, min_confidence=limit))
         else:
-            labels, counts = self._judged(active, labels, probability, prepared, limit)
+            labels, judgement = self._judged(active, labels, probability, prepared, limit, before)
         mask, probability = restore(labels, probability, prepared.box)
         share = cv2.countNonZero(mask) / mask.size
         if share > self.geometry.max_foreground:
@@ -193,10 +199,11 @@ class SegmentationEngine:
                 f'the model marked {share:.0%} of the image, at most '
                 f'{self.geometry.max_foreground:.0%} can be instruments: no mask')
         return RawSegmentation(mask, probability, active.info.model_id, 1e3 * inference,
-                               1e3 * (time.perf_counter() - start), image, *counts)
+                               1e3 * (time.perf_counter() - start), image, *judgement)
 
     def _judged(self, active: _Active, labels: np.ndarray, probability: np.ndarray,
-                prepared: Prepared, limit: float) -> tuple[np.ndarray, tuple[int, int, int]]:
+                prepared: Prepared, limit: float,
+                before: Sequence[Opinion]) -> tuple[np.ndarray, tuple]:
         """Return the network's labels as the judge wants them, and what it did."""
         # Geometry has to know where the image ends.
         inner = np.s_[:prepared.box.inner_height, :prepared.box.inner_width]
@@ -209,14 +216,14 @@ class SegmentationEngine:
             self.specks, min_confidence=active.graph.spec.min_confidence if given is None
             else given))
         done = judged(mask, otherwise, probability, replace(prepared, image=prepared.image[inner]),
-                      pieces, active.judge, limit, active.info.threads)
+                      pieces, active.judge, limit, threads=active.info.threads, before=before)
         # What is left of a crossing with a line that went may be a speck.
         result = done.mask if done.mask is mask else remove_specks(
             done.mask, None, replace(self.specks, min_confidence=0.0))
         if result.shape != labels.shape:
             inside, result = result, np.zeros_like(labels)
             result[inner] = inside
-        return result, (done.taken_out, done.renamed, done.unjudged)
+        return result, (done.taken_out, done.renamed, done.unjudged, done.opinions)
 
     def instruments(self, raw: RawSegmentation, spacing_mm: tuple[float, float] | None = None, *,
                     previous: tuple[Instrument, ...] = (),

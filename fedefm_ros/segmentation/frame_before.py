@@ -22,6 +22,9 @@ import math
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.judge import Opinion
+
+import numpy as np
 
 #: After which the instruments of the frame before say nothing of the next.
 _MEMORY_SECONDS = 0.5
@@ -46,21 +49,49 @@ class _Last:
         return all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(self.spacing, spacing))
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A frame, and what the judge said of its pieces."""
+
+    stamp: int
+    shape: tuple[int, int]
+    model_id: str
+    opinions: tuple[Opinion, ...]
+
+
 class FrameBefore:
     """
-    The instruments of the frame before, for as long as they say something of the next.
+    What was said and found of the frame before, for as long as it says something of the next.
 
-    They do where it came after less than half a second and has their size, pixel spacing and
-    model. A frame without a mask in between changes nothing.
+    It does where that came after less than half a second and has its size, model and, for
+    instruments, pixel spacing. A frame without a mask in between changes nothing. ``infer`` may
+    be called in one thread while ``instruments`` runs in another.
     """
 
     def __init__(self):
         """Know of no frame."""
         self._last: _Last | None = None
+        self._judged: _Judged | None = None
 
     def forget(self) -> None:
         """Forget the frame before: the next one does not follow it."""
-        self._last = None
+        self._last = self._judged = None
+
+    def infer(self, engine: SegmentationEngine, image: np.ndarray, stamp: int) -> RawSegmentation:
+        """
+        Return an engine's segmentation of a frame, told of the one before; remember it.
+
+        :param stamp: nanoseconds by the sequence's clock.
+        Raises FedefmError as the engine's does.
+        """
+        opinions = ()
+        last = self._judged
+        if last is not None and 0.0 < 1e-9 * (stamp - last.stamp) < _MEMORY_SECONDS \
+                and (last.shape, last.model_id) == (image.shape, engine.info.model_id):
+            opinions = last.opinions
+        raw = engine.infer(image, opinions)
+        self._judged = _Judged(stamp, raw.mask.shape, raw.model_id, raw.opinions)
+        return raw
 
     def instruments(self, engine: SegmentationEngine, raw: RawSegmentation,
                     spacing_mm: tuple[float, float] | None,

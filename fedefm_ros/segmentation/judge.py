@@ -60,6 +60,8 @@ _MAX_BYTES = 1 << 22
 # Pixels from a centreline, of an image of about 512 x 512, up to which foreground is the piece's:
 # half a wide catheter and its edge.
 _REACH = 20.0
+# Pixels, of an image of about 512 x 512, that an instrument moves from one frame to the next.
+_NEAR = 12.0
 # The owner of pixels that are no piece's.
 _NOBODY = 255
 # More would take longer than a frame; a mask with so many is noise for the most part.
@@ -67,13 +69,24 @@ _MOST_PIECES = 24
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Opinion:
     """What was said of one piece."""
 
-    instrument: float
-    """Probability that the piece is an instrument."""
-    kind: int
-    """``labels.CATHETER`` or ``labels.GUIDEWIRE``, whichever is more probable."""
+    centerline: np.ndarray
+    """(N, 2) float64, in the network's pixels."""
+    chances: np.ndarray
+    """(3,) probabilities of ``ANSWERS``."""
+
+    @property
+    def instrument(self) -> float:
+        """Return the probability that it is an instrument."""
+        return float(self.chances[labels.CATHETER] + self.chances[labels.GUIDEWIRE])
+
+    @property
+    def kind(self) -> int:
+        """Return the instrument that it is if it is one."""
+        catheter, guidewire = self.chances[labels.CATHETER], self.chances[labels.GUIDEWIRE]
+        return labels.GUIDEWIRE if guidewire > catheter else labels.CATHETER
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,8 @@ class Judged:
     """Pieces that stay by the other name."""
     unjudged: int
     """Pieces that were too many to be looked at."""
+    opinions: tuple[Opinion, ...] = ()
+    """What the next frame is to know of this one."""
 
 
 class Judge:
@@ -128,19 +143,15 @@ class Judge:
         return self._made_for == {'backbone': spec.backbone, 'config': spec.config,
                                   'input_size': spec.input_size}
 
-    def __call__(self, seen: np.ndarray, facts: np.ndarray, threads: int = 1) -> list[Verdict]:
+    def __call__(self, seen: np.ndarray, facts: np.ndarray,
+                 threads: int = 1) -> list[np.ndarray]:
         """
-        Return what the judge says of pieces as ``strips`` shows them.
+        Return the probabilities of each piece as ``strips`` shows it, see ``chances``.
 
         :param threads: pieces that are looked at at once.
         """
         each = _pool(threads).map if min(threads, len(seen)) > 1 else map
-        verdicts = []
-        for chances in each(self.chances, seen, facts):
-            catheter, guidewire = chances[labels.CATHETER], chances[labels.GUIDEWIRE]
-            kind = labels.GUIDEWIRE if guidewire > catheter else labels.CATHETER
-            verdicts.append(Verdict(float(catheter + guidewire), kind))
-        return verdicts
+        return list(each(self.chances, seen, facts))
 
     def chances(self, strip: np.ndarray, facts: np.ndarray) -> np.ndarray:
         """
@@ -168,10 +179,13 @@ class Judge:
 
 
 def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,
-           pieces: Sequence[Instrument], judge: Judge, limit: float,
-           threads: int = 1) -> Judged:
+           pieces: Sequence[Instrument], judge: Judge, limit: float, *, threads: int = 1,
+           before: Sequence[Opinion] = ()) -> Judged:
     """
     Return a mask without the pieces that are no instruments, and with the judge's classes.
+
+    What is said of a piece is the mean of what the judge says now and what was said of the piece
+    there in the frame before: one look in doubt takes out no instrument that was seen well.
 
     :param mask: (H, W) uint8 of ``labels`` values, in the network's pixels, the image only.
     :param otherwise: what stays of foreground that no piece judged of is near, (H, W) uint8.
@@ -180,27 +194,30 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     :param pieces: instruments found in the mask; the 24 longest are judged.
     :param limit: least probability that a piece is an instrument.
     :param threads: cores that the judge may use.
+    :param before: the opinions of the frame before; none where this one follows no other.
     :returns: what became of them; the given arrays are not changed.
     """
     pieces = sorted(pieces, key=lambda piece: -piece.length_px)
     looked_at, unjudged = pieces[:_MOST_PIECES], len(pieces[_MOST_PIECES:])
     if not looked_at:
         return Judged(otherwise, 0, 0, unjudged)
-    verdicts = judge(*strips(prepared, mask, probability, looked_at), threads)
+    scale = max(1.0, max(mask.shape) / 512.0)
+    said = judge(*strips(prepared, mask, probability, looked_at), threads)
+    verdicts = tuple(Opinion(piece.centerline, _smoothed(piece, chances, before, _NEAR * scale))
+                     for piece, chances in zip(looked_at, said))
     stays = [verdict.instrument >= limit for verdict in verdicts]
     renamed = [stay and verdict.kind != piece.kind
                for stay, verdict, piece in zip(stays, verdicts, looked_at)]
     counts = stays.count(False), renamed.count(True), unjudged
     if otherwise is mask and counts[:2] == (0, 0):
-        return Judged(mask, *counts)
+        return Judged(mask, *counts, verdicts)
     left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
     window = (slice(top, top + height), slice(left, left + width))
     here = mask[window]
     # Last, over the others, what stays: where lines cross, the crossing is theirs.
     order = [*range(len(looked_at), min(len(pieces), _NOBODY)), *sorted(
         range(len(looked_at)), key=lambda place: (stays[place], looked_at[place].confidence))]
-    reach = _REACH * max(1.0, max(mask.shape) / 512.0)
-    owner = _owners(here.shape, (left, top), pieces, order, reach)
+    owner = _owners(here.shape, (left, top), pieces, order, _REACH * scale)
     # What becomes of each class of each owner's pixels.
     become = np.tile(np.arange(len(labels.NAMES), dtype=np.uint8), (_NOBODY + 1, 1))
     for number, verdict in enumerate(verdicts):
@@ -210,7 +227,19 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
             become[number, 1:] = verdict.kind
     result = np.zeros_like(mask)
     result[window] = np.where(owner < len(looked_at), become[owner, here], otherwise[window])
-    return Judged(result, *counts)
+    return Judged(result, *counts, verdicts)
+
+
+def _smoothed(piece: Instrument, chances: np.ndarray, before: Sequence[Opinion],
+              near: float) -> np.ndarray:
+    """Return the mean with what was said of the piece that half of this one lies on, if any."""
+    best, most = None, 0.5
+    for opinion in before:
+        away = np.hypot(*(piece.centerline[:, None] - opinion.centerline[None]).transpose(2, 0, 1))
+        share = float((away.min(1) <= near).mean())
+        if share >= most:
+            best, most = opinion, share
+    return chances if best is None else (chances + best.chances) / 2
 
 
 @cache

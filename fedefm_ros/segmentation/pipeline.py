@@ -75,7 +75,7 @@ class Stages(Protocol):
         """Return the image; FedefmError where it cannot or should not be segmented."""
         ...
 
-    def infer(self, image: Any) -> Any:
+    def infer(self, job: Job, image: Any) -> Any:
         """Return the segmentation of an image."""
         ...
 
@@ -239,7 +239,7 @@ class Pipeline:
         started = time.monotonic()
         try:
             image = self._stages.prepare(job)
-            result = self._stages.infer(image)
+            result = self._stages.infer(job, image)
             if not self._publish(
                     job, self._stages.deliver(job, image, result, started), published=1):
                 return

@@ -14,10 +14,13 @@
 
 """The frame before is remembered for half a second, at one size, spacing and model."""
 
+from types import SimpleNamespace
+
 from fedefm_ros.labels import GUIDEWIRE
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.frame_before import FrameBefore
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.judge import Opinion
 
 import numpy as np
 import pytest
@@ -30,6 +33,14 @@ class Engine:
 
     def __init__(self):
         self.found, self.previous, self.elapsed = (), (), None
+        self.said = self.told = ()
+
+    def infer(self, image, opinions):
+        self.told = opinions
+        mask = np.zeros(image.shape, np.uint8)
+        self.said = (Opinion(np.zeros((2, 2)), np.ones(3)),)
+        return RawSegmentation(mask, mask, self.info.model_id, 0.0, 0.0, mask,
+                               opinions=self.said)
 
     def instruments(self, raw, spacing_mm=None, *, previous=(), elapsed=None):
         self.previous, self.elapsed = previous, elapsed
@@ -77,3 +88,28 @@ def test_a_spacing_may_tremble_or_be_unknown(follows):
 
 def test_what_is_forgotten_is_not_followed(follows):
     assert not follows(1.0) and not follows(1.1, forget=True) and follows(1.2)
+
+
+@pytest.fixture
+def judged():
+    """Return a function that says whether a frame is told what was said of the last one."""
+    engine, before = Engine(), FrameBefore()
+
+    def ask(seconds, shape=SIZE, model='one', forget=False):
+        expected = engine.said
+        engine.info = SimpleNamespace(model_id=model)
+        if forget:
+            before.forget()
+        raw = before.infer(engine, np.zeros(shape, np.uint8), round(1e9 * seconds))
+        assert raw.opinions is engine.said
+        assert engine.told == () or engine.told is expected
+        return bool(engine.told)
+    return ask
+
+
+def test_what_was_said_of_a_frame_is_remembered_as_long(judged):
+    assert [judged(second) for second in (3.0, 3.1, 3.5, 4.0, 4.0, 3.9, 4.3)] == [
+        False, True, True, False, False, False, True]
+    assert not judged(4.4, shape=(64, 48)) and judged(4.5, shape=(64, 48))
+    assert not judged(4.6) and not judged(4.7, model='two') and judged(4.8, model='two')
+    assert not judged(4.9, model='two', forget=True)

@@ -29,6 +29,7 @@ from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.judge import judged
+from fedefm_ros.segmentation.judge import Opinion
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.strips import CHANNELS
@@ -100,10 +101,8 @@ def test_numpy_says_what_torch_says(tmp_path):
     judge = Judge(save_judge(tmp_path / 'judge.safetensors', network.folded()))
     found = np.stack([judge.chances(*piece) for piece in zip(seen, facts)])
     assert found == pytest.approx(expected, abs=2e-6)
-    assert judge(seen, facts, threads=3) == judge(seen, facts)
-    for verdict, chances in zip(judge(seen, facts), expected):
-        assert verdict.instrument == pytest.approx(1 - chances[0], abs=2e-6)
-        assert verdict.kind == (GUIDEWIRE if chances[2] > chances[1] else CATHETER)
+    for threads in (1, 3):
+        assert np.array_equal(judge(seen, facts, threads), found)
 
 
 def test_what_is_no_instrument_goes_and_what_is_one_gets_its_class(tmp_path):
@@ -145,6 +144,34 @@ def test_a_crossing_stays_with_the_piece_that_stays(tmp_path, angle):
     assert middle.any(0).all()
     left = analyse(done.mask, probability).instruments
     assert len(left) == 1 and left[0].length_px > 200
+
+
+def test_what_was_seen_well_in_the_frame_before_stays_in_one_in_doubt(tmp_path):
+    """The judge says nothing of 0.99 here; what was said before is half of what counts."""
+    judge = Judge(save_judge_by_length(tmp_path / 'judge.safetensors', 300))
+    prepared, mask, probability = frame(LONG)
+    pieces = analyse(mask, probability).instruments
+    line = pieces[0].centerline
+
+    def done(*before):
+        return judged(mask, mask, probability, prepared, pieces, judge, 0.45, before=before)
+
+    sure = np.array([0.0, 0.9, 0.1])
+    assert done().taken_out == 1 and done().opinions[0].instrument < 0.02
+    kept = done(Opinion(line + (3.0, 11.0), sure))
+    assert kept.taken_out == 0 and np.array_equal(kept.mask, mask)
+    assert kept.opinions[0].instrument == pytest.approx(0.5, abs=0.01)
+    # The frame after next knows of both; a second doubt is one too many.
+    assert done(*kept.opinions).taken_out == 1
+    renamed = done(Opinion(line, sure[[0, 2, 1]]))
+    assert renamed.renamed == 1 and set(np.unique(renamed.mask)) == {0, GUIDEWIRE}
+    # Elsewhere, or under less than half of it: another piece.
+    assert done(Opinion(line + (0.0, 14.0), sure)).taken_out == 1
+    assert done(Opinion(line[:len(line) * 2 // 5], sure)).taken_out == 1
+    assert done(Opinion(line[:len(line) * 3 // 5], sure)).taken_out == 0
+    # Of two, what lies under more of it.
+    assert done(Opinion(line[:len(line) * 3 // 5], sure),
+                Opinion(line, np.array([1.0, 0.0, 0.0]))).taken_out == 1
 
 
 def test_foreground_that_makes_no_piece_stays_as_the_network_alone_would_leave_it(tmp_path):

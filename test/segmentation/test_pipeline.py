@@ -41,7 +41,7 @@ class Stages:
             raise FedefmError('encoding 13 is not supported')
         return job.message
 
-    def infer(self, image):
+    def infer(self, job, image):
         self.inferring.release()
         if self.held:
             assert self.go.acquire(timeout=10)

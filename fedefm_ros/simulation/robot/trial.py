@@ -27,6 +27,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.imaging.frame import Frame
 from fedefm_ros.navigation.guard import Guard, GuardParameters
 from fedefm_ros.navigation.steering import Steering, SteeringParameters, STOP
+from fedefm_ros.segmentation.frame_before import FrameBefore
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.simulation.robot.camera import RobotCamera
 from fedefm_ros.simulation.robot.phantom import Phantom, STEP
@@ -70,16 +71,15 @@ class EngineEyes:
     def __init__(self, engine):
         """Look through a ``SegmentationEngine``."""
         self._engine = engine
-        self._previous = ()
+        self._before = FrameBefore()
 
     def __call__(self, frame: Frame) -> tuple[Instrument, ...]:
         """Return the instruments in a frame."""
         try:
-            raw = self._engine.infer(frame.image)
+            raw = self._before.infer(self._engine, frame.image, round(1e9 * frame.time))
         except FedefmError:
             return ()
-        self._previous = self._engine.instruments(raw, previous=self._previous)
-        return self._previous
+        return self._before.instruments(self._engine, raw, None, round(1e9 * frame.time))
 
 
 def target_way(camera: RobotCamera, phantom: Phantom, target: str,
