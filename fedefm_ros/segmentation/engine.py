@@ -32,6 +32,7 @@ from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.geometry import GeometryParameters
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.judge import is_made_for
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.judge import judged
 from fedefm_ros.segmentation.judge import Opinion
@@ -304,8 +305,7 @@ def judge_of(given: str | Path | Judge, spec: ModelSpec) -> Judge | None:
         return judge
     from fedefm_ros.paths import models_dir
     shipped = models_dir() / 'judge.safetensors'
-    judge = Judge(shipped) if shipped.is_file() else None
-    return judge if judge and judge.is_made_for(spec) else None
+    return Judge(shipped) if shipped.is_file() and is_made_for(shipped, spec) else None
 
 
 def _activate(path: Path, runtime: str, threads: int, precision: str,

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -129,7 +130,6 @@ class Judge:
         self.model_id = file.model_id
         self.limit = float(spec.min_confidence)
         self.input_size = spec.input_size
-        self._made_for = spec.provenance.get('made_for')
         self._layers, self._along, self._facts, self._answer = _checked(path, weights)
         plain = np.full((CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
         try:
@@ -137,11 +137,6 @@ class Judge:
                 self.chances(plain, np.zeros(FACTS, np.float32))
         except FedefmError as error:
             raise FedefmError(f'{path}: {error}') from error
-
-    def is_made_for(self, spec: ModelSpec) -> bool:
-        """Return whether models of this architecture found the pieces that it has learnt from."""
-        return self._made_for == {'backbone': spec.backbone, 'config': spec.config,
-                                  'input_size': spec.input_size}
 
     def __call__(self, seen: np.ndarray, facts: np.ndarray,
                  threads: int = 1) -> list[np.ndarray]:
@@ -176,6 +171,25 @@ class Judge:
         if not np.isfinite(chances).all():
             raise FedefmError('the judge gives numbers that are not finite')
         return chances
+
+
+def is_made_for(path: str | Path, spec: ModelSpec) -> bool:
+    """
+    Return whether models of this architecture found the pieces that a judge has learnt from.
+
+    Raises FedefmError where the file is none of ours, OSError where there is none; only its
+    description is looked at.
+    """
+    path = Path(path)
+    state = path.stat()
+    return _made_for(path, state.st_mtime_ns, state.st_size) == {
+        'backbone': spec.backbone, 'config': spec.config, 'input_size': spec.input_size}
+
+
+@lru_cache(4)
+def _made_for(path: Path, changed: int, size: int) -> dict | None:
+    """Return what a judge says it is for; a node that is configured anew does not read it anew."""
+    return read_description(read_file(path, _MAX_BYTES))[0].provenance.get('made_for')
 
 
 def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,

@@ -385,5 +385,5 @@ def test_the_shipped_judge_is_for_the_shipped_model(checkout):
     judge = Judge(checkout / 'models' / 'judge.safetensors')
     assert 0 < judge.limit < 1
     model = read_description(read_file(checkout / 'models' / 'realtime.safetensors'))[0]
-    assert judge.is_made_for(model) and judge_of('auto', model).model_id == judge.model_id
+    assert judge_of('auto', model).model_id == judge.model_id
     assert judge_of('none', model) is None
