@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Judges of pieces that are made by hand, so that tests need no training."""
 
 from fedefm_ros.backbones.checkpoint import save_checkpoint

@@ -12,14 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """A judge of pieces: what a straightened strip shows, nothing, a catheter or a guidewire."""
 
 from __future__ import annotations
 
 from fedefm_ros.backbones.limits import check_sizes
 from fedefm_ros.segmentation.judge import ANSWERS, COLUMNS, ROWS, STRIDES
-from fedefm_ros.segmentation.strips import CHANNELS, FACTS
+from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, MEAN_GREY
 
 import torch
 from torch import nn
@@ -98,7 +97,7 @@ def scaled(strips: torch.Tensor) -> torch.Tensor:
     values = strips.float()
     there = (values[:, :1] > 0).float()
     grey = torch.arange(CHANNELS - 1) % 3 == 0
-    values[:, :-1][:, grey] = (values[:, :-1][:, grey] - 128.0) / 32.0 * there
+    values[:, :-1][:, grey] = (values[:, :-1][:, grey] - MEAN_GREY) / GREYS * there
     values[:, :-1][:, ~grey] /= 255.0
     values[:, -1:] = 0.5 * there + values[:, -1:] / 510.0
     return values

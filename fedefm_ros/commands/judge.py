@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Collect pieces that a model finds, and train a judge of them (two sub-commands)."""
 
 from fedefm_ros.commands import judge_collect

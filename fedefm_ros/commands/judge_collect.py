@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """`judge collect`: what models find in simulated frames, straightened, and what it is."""
 
 from pathlib import Path
@@ -28,8 +27,8 @@ import typer
 def collect(
     out: Annotated[Path, typer.Option(
         '-o', '--out', help='Folder for the pieces; one that holds some goes on.')],
-    frames: Annotated[int, typer.Option(min=1, help='Frames to look at; about 1.9 pieces and '
-                                        '0.16 MB a frame.')] = 20000,
+    frames: Annotated[int, typer.Option(min=1, help='Frames to look at; about 2 pieces and '
+                                        '0.2 MB a frame.')] = 20000,
     models: Annotated[list[str] | None, typer.Option(
         '--model', metavar='MODEL', help='A .safetensors file or a shipped name; several take '
         'turns, so that the judge does not depend on one. Default: realtime.')] = None,
@@ -60,9 +59,9 @@ def collect(
     from fedefm_ros.learning.pieces import Pieces
     from fedefm_ros.learning.pieces import simulated
     from fedefm_ros.segmentation.engine import model_path
+    from fedefm_ros.segmentation.judge import ANSWERS
     from fedefm_ros.segmentation.runtimes.cache import graph_of
     from fedefm_ros.segmentation.runtimes.selection import select
-    from fedefm_ros.simulation.config import read
 
     cv2.setNumThreads(1)
     paths = [model_path(model) for model in models or ['realtime']]
@@ -74,18 +73,15 @@ def collect(
     if 'auto' in (runtime, precision):
         raise FedefmError("auto: what is collected may not depend on the machine's speed; name "
                           '--runtime and --precision')
-    settings = tuple(read(path) for path in scenes or ())
-    if len({one.kind for one in settings}) < len(settings):
-        raise FedefmError('--scenes: two files are of one kind')
+    settings, scene_hashes = train_config.settings_of(scenes)
     images = open_dataset('aioz', data) if data else ()
     if data:
         frames = min(frames, len(images))
     spec = graphs[0].spec
     collection = Collection(
         seed, tuple(graph.checkpoint_sha256[:16] for graph in graphs), precision, runtime,
-        tuple(f'{one.kind} {train_config.hash_of_scene(path)}'
-              for one, path in zip(settings, scenes or ())),
-        train_config.hash_of_images(images), spec.backbone, spec.config, spec.input_size)
+        scene_hashes, train_config.hash_of_images(images), spec.backbone, spec.config,
+        spec.input_size)
     runtimes = [select(graph, path, runtime=runtime, precision=precision, threads=threads)[0]
                 for graph, path in zip(graphs, paths)]
     with output.progress('frames', frames) as advance:
@@ -96,7 +92,7 @@ def collect(
     found = Pieces([out])
     rows = [[name, int((found.answers == label).sum()),
              float(found.lengths[found.answers == label].sum())]
-            for label, name in enumerate(('nothing', 'catheter', 'guidewire'))]
+            for label, name in enumerate(ANSWERS)]
     output.table(f'{len(found)} pieces of {found.frames} frames in {out}',
                  ['what it is', 'pieces', 'length, px'], rows)
     output.write_json({'folder': out, 'frames': found.frames,

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """`judge train`: learn what pieces are from collected ones."""
 
 from dataclasses import asdict

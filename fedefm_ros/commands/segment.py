@@ -66,6 +66,7 @@ def segment(
     from fedefm_ros.imaging.source import open_source
     from fedefm_ros.segmentation.engine import SegmentationEngine
     from fedefm_ros.segmentation.frame_before import FrameBefore
+    from fedefm_ros.segmentation.judge import COUNTS
     from fedefm_ros.segmentation.postprocess import SpeckParameters
 
     if frames is None and is_simulator(source):
@@ -79,7 +80,7 @@ def segment(
         count = opened.frame_count
         total = count if frames is None else min(frames, count or frames)
         times, with_instrument, refused, before = [], 0, 0, FrameBefore()
-        judged = {'taken_out': 0, 'renamed': 0, 'unjudged': 0}
+        judged = dict.fromkeys(COUNTS, 0)
         started = time.perf_counter()
         with Results(out, opened.rate, overwrite) as results, _stoppable() as stopped, \
                 output.progress('segmenting', total) as advance:

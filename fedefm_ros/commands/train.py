@@ -101,7 +101,6 @@ def train(
     from fedefm_ros.learning.datasets import open_dataset
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
     from fedefm_ros.memory import keep_freed_memory
-    from fedefm_ros.simulation.config import read
 
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
@@ -118,9 +117,7 @@ def train(
     else:
         network = registry.create(backbone, **config)
     added = open_dataset('aioz', add) if add else ()
-    settings = tuple(read(path) for path in scenes or ())
-    if len({one.kind for one in settings}) < len(settings):
-        raise FedefmError('--scenes: two files are of one kind')
+    settings, scene_hashes = train_config.settings_of(scenes)
     order = TrainingPlan.default_order(batch, crop)
     plan = TrainingPlan(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, optimiser=optimiser,
@@ -129,8 +126,7 @@ def train(
         parent=parent.model_id if parent else '', freeze_norms=parent is not None, seed=seed,
         added_images=len(added), added_share=add_share if add else 0.0,
         added=train_config.hash_of_images(added),
-        scenes=tuple(f'{one.kind} {train_config.hash_of_scene(path)}'
-                     for one, path in zip(settings, scenes or ())),
+        scenes=scene_hashes,
         scenes_at_once=scenes_at_once or order['scenes_at_once'],
         crops_per_frame=crops_per_frame or order['crops_per_frame'],
         patience=patience, validation_frames=validation_frames)

@@ -107,6 +107,16 @@ def hash_of_scene(path: Path) -> str:
     return hashlib.sha256(repr(read_table(path)).encode()).hexdigest()[:16]
 
 
+def settings_of(scenes: list[Path] | None) -> tuple[tuple, tuple[str, ...]]:
+    """Return the ``SceneConfig`` and 'kind hash' of each file; FedefmError if two are alike."""
+    from fedefm_ros.simulation.config import read
+    settings = tuple(read(path) for path in scenes or ())
+    if len({one.kind for one in settings}) < len(settings):
+        raise FedefmError('--scenes: two files are of one kind')
+    return settings, tuple(f'{one.kind} {hash_of_scene(path)}'
+                           for one, path in zip(settings, scenes or ()))
+
+
 def hash_of_images(added) -> str:
     """Return a hash of pairs of images and masks, '' of none."""
     if not len(added):

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Train a judge of pieces (``segmentation.judge``): seeded, resumable after any kill."""
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.learning.shuffled import Shuffled
 from fedefm_ros.segmentation.judge import ANSWERS, BACKBONE
-from fedefm_ros.segmentation.strips import OF_FIRST_END, OF_LAST_END
+from fedefm_ros.segmentation.strips import MEAN_GREY, OF_FIRST_END, OF_LAST_END
 
 import numpy as np
 
@@ -160,7 +159,7 @@ class _TrainingStrips(Shuffled):
             facts[first + last] = facts[last + first]
         grey = strip[:-1:3].astype(np.float32)
         there = grey > 0
-        grey = 128.0 + (grey - 128.0) * rng.uniform(0.8, 1.25)
+        grey = MEAN_GREY + (grey - MEAN_GREY) * rng.uniform(0.8, 1.25)
         grey += rng.normal(0.0, rng.uniform(0.0, 6.0), grey.shape)
         strip[:-1:3] = np.where(there, np.clip(grey, 1.0, 255.0), 0.0)
         # What the segmentation network thinks is not all there is to be seen.

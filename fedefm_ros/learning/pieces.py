@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 Pieces that a network finds in simulated frames, straightened, and what each of them is.
 
@@ -116,16 +115,20 @@ def collect(folder: Path, collection: Collection, runtimes: Sequence[Runtime], f
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _keep_to(folder / _SOURCE, collection)
+        pieces = 0
         for first in range(0, frames, FRAMES_PER_FILE):
             last = min(first + FRAMES_PER_FILE, frames)
             path = folder / f'{first:07d}-{last:07d}.safetensors'
-            if not path.exists():
-                # Of an earlier, shorter collection: its last file held fewer frames.
-                for shorter in folder.glob(f'{first:07d}-*.safetensors'):
-                    shorter.unlink()
-                write_atomically(path, _file_of(source, range(first, last), runtimes,
-                                                collection.size, normalisation))
-            report(last, len(Pieces([folder])))
+            there = max(folder.glob(f'{first:07d}-*.safetensors'), default=None)
+            if there is None or there < path:
+                data = _file_of(source, range(first, last), runtimes, collection.size,
+                                normalisation)
+                if there is not None:  # the last file of a shorter collection
+                    there.unlink()
+                write_atomically(path, data)
+                there = path
+            pieces += len(_read(there)[2]['answers'])
+            report(last, pieces)
     except OSError as error:
         raise FedefmError(f'{error.filename or folder}: {error.strerror or error}') from error
 

@@ -32,6 +32,7 @@ from fedefm_ros.nodes.declaration import Parameters
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.frame_before import FrameBefore
+from fedefm_ros.segmentation.judge import COUNTS
 from fedefm_ros.segmentation.overlay import draw_overlay
 from fedefm_ros.segmentation.pipeline import Job
 from fedefm_ros.segmentation.recent import Recent
@@ -88,7 +89,7 @@ class SegmentationStages:
         self.camera_info: CameraInfo | None = None
         self.largest_message = 0
         #: What the judge did to pieces since the node was configured, for diagnostics.
-        self.judged = {'taken_out': 0, 'renamed': 0, 'unjudged': 0}
+        self.judged = dict.fromkeys(COUNTS, 0)
         self._frame_before = FrameBefore()
         self._last_overlay = 0.0
         qos = QoSProfile(depth=1, liveliness=LivelinessPolicy.AUTOMATIC,

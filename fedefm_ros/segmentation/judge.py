@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """
 The judge: a small network that looks at each piece of a mask once more, straightened.
 
@@ -42,14 +41,18 @@ from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.preprocess import Prepared
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
+from fedefm_ros.segmentation.strips import GREYS
 from fedefm_ros.segmentation.strips import HALF
 from fedefm_ros.segmentation.strips import LENGTH
+from fedefm_ros.segmentation.strips import MEAN_GREY
 from fedefm_ros.segmentation.strips import strips
 
 import numpy as np
 
 #: What a judge says of a piece.
 ANSWERS = ('nothing', *labels.NAMES[1:])
+#: What it counts, of ``Judged`` and ``RawSegmentation``.
+COUNTS = ('taken_out', 'renamed', 'unjudged')
 #: The name of a judge's architecture in its file.
 BACKBONE = 'piece_judge'
 #: Rows and columns from place to place of each layer.
@@ -290,7 +293,7 @@ def _scaled(strip: np.ndarray) -> np.ndarray:
     """Return a strip as the network takes it, (rows, columns, channels) float32."""
     values = strip.transpose(1, 2, 0).astype(np.float32)
     there = (strip[0] > 0).astype(np.float32)
-    values[:, :, :-1:3] = (values[:, :, :-1:3] - 128.0) / 32.0 * there[:, :, None]
+    values[:, :, :-1:3] = (values[:, :, :-1:3] - MEAN_GREY) / GREYS * there[:, :, None]
     values[:, :, 1:-1:3] /= 255.0
     values[:, :, 2:-1:3] /= 255.0
     values[:, :, -1] = 0.5 * there + values[:, :, -1] / 510.0

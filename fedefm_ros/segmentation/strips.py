@@ -42,12 +42,12 @@ BEYOND = 32
 STEPS = (0.5, 1.0, 3.0)
 #: Grey level, probability and 'is guidewire' at each step, and where the centreline is.
 CHANNELS = 3 * len(STEPS) + 1
+#: Grey level of a strip's mean, and how many levels its standard deviation is; 0 is where it ends.
+MEAN_GREY, GREYS = 128.0, 32.0
 #: Facts that change places when a strip is turned around: what is told of the first and last end.
 OF_FIRST_END, OF_LAST_END = (3, 5), (4, 6)
 FACTS = 17
 
-# Grey levels of a strip per standard deviation of its own.
-_GREYS = 32.0
 # Network pixels from an end within which another piece's line is told.
 _NEAR = 64.0
 
@@ -130,8 +130,8 @@ def _rows(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _stretched(grey: np.ndarray, mean: float, deviation: float,
                prepared: Prepared) -> np.ndarray:
     """Return a strip's grey levels in terms of their own mean and deviation."""
-    gain = _GREYS / (deviation + 0.02 * (prepared.high - prepared.low))
-    levels = np.clip(128.0 + (np.arange(256) - mean) * gain, 1.0, 255.0)
+    gain = GREYS / (deviation + 0.02 * (prepared.high - prepared.low))
+    levels = np.clip(MEAN_GREY + (np.arange(256) - mean) * gain, 1.0, 255.0)
     return cv2.LUT(grey, levels.astype(np.uint8))
 
 

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """Training a judge of pieces."""
 
 from dataclasses import replace

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-
 """The segmentation node with a judge of pieces."""
 
 from fedefm_ros.segmentation.judge import Judge
