@@ -18,7 +18,7 @@ from fedefm_ros.backbones.checkpoint import save_checkpoint
 from fedefm_ros.backbones.piece_judge import PieceJudge
 from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.labels import GUIDEWIRE
-from fedefm_ros.segmentation.judge import ANSWERS
+from fedefm_ros.segmentation.piece_network import ANSWERS
 
 import torch
 

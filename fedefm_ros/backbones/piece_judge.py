@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from fedefm_ros.backbones.limits import check_sizes
-from fedefm_ros.segmentation.judge import ANSWERS, COLUMNS, ROWS, STRIDES
+from fedefm_ros.segmentation.piece_network import ANSWERS, COLUMNS, ROWS, STRIDES
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, MEAN_GREY
 
 import torch

@@ -59,7 +59,7 @@ def collect(
     from fedefm_ros.learning.pieces import Pieces
     from fedefm_ros.learning.pieces import simulated
     from fedefm_ros.segmentation.engine import model_path
-    from fedefm_ros.segmentation.judge import ANSWERS
+    from fedefm_ros.segmentation.piece_network import ANSWERS
     from fedefm_ros.segmentation.runtimes.cache import graph_of
     from fedefm_ros.segmentation.runtimes.selection import select
 

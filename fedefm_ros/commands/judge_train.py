@@ -20,6 +20,7 @@ from typing import Annotated
 
 from fedefm_ros.commands import output
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.piece_network import STRIDES
 
 import typer
 
@@ -35,6 +36,9 @@ def train(
     batch: Annotated[int, typer.Option(min=2, help='Pieces a step.')] = 64,
     learning_rate: Annotated[float, typer.Option(help='Peak learning rate.')] = 2e-3,
     optimiser: Annotated[str, typer.Option(help='adamw or muon.')] = 'adamw',
+    widths: Annotated[str, typer.Option(
+        help="Channels of the network's five layers over a strip, and of that along it.")
+    ] = '32,48,72,96,112,128',
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -61,6 +65,7 @@ def train(
 
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    *over, along = _numbers(widths)
     torch.set_num_threads(threads)
     collections = [collection_of(folder) for folder in [*folders, validation]]
     if any(one.shows_frames_of(collections[-1]) for one in collections[:-1]):
@@ -69,7 +74,7 @@ def train(
     if len({str(one.made_for) for one in collections}) > 1:
         raise FedefmError('the folders hold what models of different architectures found')
     plan = JudgePlan(steps=steps, batch=batch, learning_rate=learning_rate,
-                     optimiser=optimiser, kept=kept, seed=seed)
+                     optimiser=optimiser, widths=tuple(over), along=along, kept=kept, seed=seed)
     trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
                            workers)
     if trainer.step:
@@ -82,3 +87,15 @@ def train(
     output.say(f'wrote {out / "judge.safetensors"}')
     output.write_json({'judge': out / 'judge.safetensors', 'plan': asdict(plan), **result},
                       json_file)
+
+
+def _numbers(widths: str) -> list[int]:
+    """Return the six widths; raises FedefmError."""
+    try:
+        found = [int(word) for word in widths.split(',')]
+    except ValueError:
+        found = []
+    if len(found) != len(STRIDES) + 1 or min(found) < 1:
+        raise FedefmError(f'--widths {widths}: {len(STRIDES) + 1} whole numbers with commas '
+                          'between them were expected, such as 24,32,48,64,72,96')
+    return found

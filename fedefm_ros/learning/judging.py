@@ -29,7 +29,8 @@ from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.learning.shuffled import Shuffled
-from fedefm_ros.segmentation.judge import ANSWERS, BACKBONE
+from fedefm_ros.segmentation.judge import BACKBONE
+from fedefm_ros.segmentation.piece_network import ANSWERS
 from fedefm_ros.segmentation.strips import MEAN_GREY, OF_FIRST_END, OF_LAST_END
 
 import numpy as np
@@ -52,6 +53,10 @@ class JudgePlan:
     learning_rate: float = 2e-3
     weight_decay: float = 2e-2
     optimiser: str = 'adamw'
+    widths: tuple[int, ...] = (32, 48, 72, 96, 112)
+    """Channels of the network's five layers over a strip."""
+    along: int = 128
+    """Channels of its layer along a strip."""
     warmup_steps: int = 200
     decay_share: float = 0.6
     """Last share of the steps in which the learning rate falls to zero (as 1 - sqrt)."""
@@ -82,7 +87,8 @@ class JudgeTrainer(Loop):
         self._of = json.dumps({'plan': asdict(plan), 'collections': [
             asdict(one) for one in collections], 'pieces': [len(training), len(validation)]})
         torch.manual_seed(plan.seed)
-        super().__init__(PieceJudge(norms=True), plan, folder, device, workers)
+        network = PieceJudge(list(plan.widths), plan.along, norms=True)
+        super().__init__(network, plan, folder, device, workers)
         self.log: list[dict] = []
         state = self.saved()
         if state:

@@ -168,7 +168,7 @@ def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: S
         prepared = prepare(image, size, normalisation)
         mask, probability = (array.copy() for array in runtime(prepared))
         mask = remove_specks(mask, probability, SpeckParameters(min_confidence=0.0))
-        pieces = analyse(mask, probability).instruments
+        pieces = analyse(mask, probability, quick=True).instruments
         seen, facts = strips(prepared, mask, probability, pieces)
         found['strips'] += list(seen)
         found['facts'] += list(facts)

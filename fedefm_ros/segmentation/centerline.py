@@ -131,12 +131,13 @@ class Fields:
                          borderMode=cv2.BORDER_REPLICATE)
 
 
-def refine(path: Path, radii: np.ndarray, fields: Fields) -> Line | None:
+def refine(path: Path, radii: np.ndarray, fields: Fields, quick: bool = False) -> Line | None:
     """
     Move a path to the middle of the mask and prolong its free ends to the mask's edge.
 
-    ``radii`` (N,) is half the width of the mask at the path's points. Returns None where too
-    little of the path is left for a line.
+    ``radii`` (N,) is half the width of the mask at the path's points. Where it has to be
+    ``quick``, an end may lie 3 pixels beside the middle. Returns None where too little of the path
+    is left for a line.
     """
     points = path.points
     if not path.closed:
@@ -155,6 +156,7 @@ def refine(path: Path, radii: np.ndarray, fields: Fields) -> Line | None:
         points = _prolonged(points, path.free, fields, half_width)
         if len(points) < 2:
             return None
+    if not (path.closed or quick):
         # A ray leaves the middle where the end is bent, so the whole line is centred once more;
         # that may move its last points away from the edge or past it.
         points = smooth(resample(_centred(points, fields, half_width), 1.0))

@@ -210,14 +210,14 @@ class SegmentationEngine:
         inner = np.s_[:prepared.box.inner_height, :prepared.box.inner_width]
         probability = probability[inner]
         mask = remove_specks(labels[inner], probability, replace(self.specks, min_confidence=0.0))
-        pieces = analyse(mask, probability, parameters=self.geometry).instruments
+        pieces = analyse(mask, probability, parameters=self.geometry, quick=True).instruments
         # Of foreground that makes no piece nobody but the network says anything.
         given = self.specks.min_confidence
         otherwise = remove_specks(mask, probability, replace(
             self.specks, min_confidence=active.graph.spec.min_confidence if given is None
             else given))
         done = judged(mask, otherwise, probability, replace(prepared, image=prepared.image[inner]),
-                      pieces, active.judge, limit, threads=active.info.threads, before=before)
+                      pieces, active.judge, limit, before=before)
         # What is left of a crossing with a line that went may be a speck.
         result = done.mask if done.mask is mask else remove_specks(
             done.mask, None, replace(self.specks, min_confidence=0.0))
@@ -319,4 +319,5 @@ def _activate(path: Path, runtime: str, threads: int, precision: str,
                       graph.spec.input_size, chosen.name, chosen.precision, chosen.threads,
                       measurements, of_pieces.model_id if of_pieces else '',
                       graph.spec.provenance)
+    of_pieces = of_pieces and of_pieces.on(chosen.name, chosen.threads)
     return _Active(info, graph, chosen, threading.Lock(), of_pieces)

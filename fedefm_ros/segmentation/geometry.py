@@ -103,7 +103,7 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
             spacing_mm: tuple[float, float] | None = None,
             parameters: GeometryParameters = GeometryParameters(),
             field_of_view: np.ndarray | None = None,
-            previous: tuple[Instrument, ...] = ()) -> Geometry:
+            previous: tuple[Instrument, ...] = (), quick: bool = False) -> Geometry:
     """
     Find the instruments of a mask.
 
@@ -117,6 +117,7 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
         the image's.
     :param previous: the instruments of the last frame; they decide which end is the tip where the
         mask alone does not.
+    :param quick: two thirds of the time, ends within 3 pixels; for a look at the lines only.
     :returns: the instruments, the leading one first, or the reason why the mask was refused.
     """
     box, binary, refused = _prepare(mask, parameters)
@@ -139,7 +140,7 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
     lines: list[tuple[Line, bool]] = []
     for path in trace(graph, values, distance, parameters.tracing):
         columns, rows = path.points.astype(np.intp).T
-        line = refine(path, distance[rows, columns], fields)
+        line = refine(path, distance[rows, columns], fields, quick)
         if line is not None:
             lines.append((line, path.closed))
     ends = [catheter_ends(line, fields) for line, _ in lines]

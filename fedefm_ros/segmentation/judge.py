@@ -17,14 +17,14 @@ The judge: a small network that looks at each piece of a mask once more, straigh
 
 The segmentation network sees a picture; whether a line in it is a wire or a lead, a thin catheter
 or a thick wire, it often tells wrongly for the whole line. Along its centreline that is easier to
-see (``strips``): the judge takes pieces out of a mask and gives them their class. It runs in numpy
-in f32, the same on every runtime: some millions of products a piece.
+see (``strips``): the judge takes pieces out of a mask and gives them their class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from functools import lru_cache
@@ -38,27 +38,22 @@ from fedefm_ros.backbones.checkpoint import read_file
 from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.piece_network import ANSWERS
+from fedefm_ros.segmentation.piece_network import checked
+from fedefm_ros.segmentation.piece_network import PieceNetwork
 from fedefm_ros.segmentation.preprocess import Prepared
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
-from fedefm_ros.segmentation.strips import GREYS
 from fedefm_ros.segmentation.strips import HALF
 from fedefm_ros.segmentation.strips import LENGTH
-from fedefm_ros.segmentation.strips import MEAN_GREY
 from fedefm_ros.segmentation.strips import strips
 
 import numpy as np
 
-#: What a judge says of a piece.
-ANSWERS = ('nothing', *labels.NAMES[1:])
 #: What it counts, of ``Judged`` and ``RawSegmentation``.
 COUNTS = ('taken_out', 'renamed', 'unjudged')
 #: The name of a judge's architecture in its file.
 BACKBONE = 'piece_judge'
-#: Rows and columns from place to place of each layer.
-STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
-#: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
-ROWS, COLUMNS = 3, 16
 
 _MAX_BYTES = 1 << 22
 # Pixels from a centreline, of an image of about 512 x 512, up to which foreground is the piece's:
@@ -110,7 +105,7 @@ class Judged:
 
 
 class Judge:
-    """A judge's weights, checked."""
+    """A judge's weights, checked; computed in numpy until it is ``on`` a runtime."""
 
     def __init__(self, path: str | Path):
         """
@@ -133,47 +128,46 @@ class Judge:
         self.model_id = file.model_id
         self.limit = float(spec.min_confidence)
         self.input_size = spec.input_size
-        self._layers, self._along, self._facts, self._answer = _checked(path, weights)
-        plain = np.full((CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
-        try:
-            with np.errstate(all='ignore'):
-                self.chances(plain, np.zeros(FACTS, np.float32))
-        except FedefmError as error:
-            raise FedefmError(f'{path}: {error}') from error
+        self._weights = checked(path, weights)
+        self._network = PieceNetwork(self._weights)
+        self._threads = 1
+        self._try_out()
 
-    def __call__(self, seen: np.ndarray, facts: np.ndarray,
-                 threads: int = 1) -> list[np.ndarray]:
+    def on(self, runtime: str, threads: int) -> Judge:
         """
-        Return the probabilities of each piece as ``strips`` shows it, see ``chances``.
+        Return this judge for a model that runs on a runtime, the same to the last digits of f32.
 
-        :param threads: pieces that are looked at at once.
-        """
-        each = _pool(threads).map if min(threads, len(seen)) > 1 else map
-        return list(each(self.chances, seen, facts))
+        OpenVINO computes it itself, in half the time or less; beside the others it is numpy.
 
-    def chances(self, strip: np.ndarray, facts: np.ndarray) -> np.ndarray:
+        :param runtime: a name of ``runtimes.NAMES``.
+        :param threads: cores that it may use.
+        Raises FedefmError where the runtime cannot compile it.
         """
-        Return the probabilities, (3,) float32 of ``ANSWERS``, of one piece.
+        other = copy(self)
+        if runtime == 'openvino':
+            from fedefm_ros.segmentation.runtimes.pieces import compile_pieces
+            other._network, other._threads = compile_pieces(self.path, self._weights, threads), 1
+        else:
+            other._network, other._threads = PieceNetwork(self._weights), threads
+        other._try_out()
+        return other
+
+    def __call__(self, seen: np.ndarray, facts: np.ndarray) -> list[np.ndarray]:
+        """
+        Return the probabilities of each piece as ``strips`` shows it, (3,) of ``ANSWERS``.
 
         Raises FedefmError where they are not finite.
         """
-        found = _scaled(strip)
-        there = found[0, :, -1].reshape(-1, COLUMNS).max(1, keepdims=True) > 0
-        for (weight, bias), stride in zip(self._layers, STRIDES):
-            found = _convolved(found, weight, bias, stride)
-        # Channels first, then rows, as the layer along the strip was trained.
-        line = found.transpose(1, 2, 0).reshape(1, found.shape[1], -1)
-        weight, bias = self._along
-        along = _convolved(line, weight, bias, (1, 1))[0] * there
-        mean = along.sum(0) / np.float32(there.sum())
-        values = np.concatenate([mean, along.max(0), facts])
-        hidden = np.maximum(values @ self._facts[0] + self._facts[1], 0.0)
-        logits = hidden @ self._answer[0] + self._answer[1]
-        chances = np.exp(logits - logits.max())
-        chances /= chances.sum()
-        if not np.isfinite(chances).all():
-            raise FedefmError('the judge gives numbers that are not finite')
-        return chances
+        each = _pool(self._threads).map if min(self._threads, len(seen)) > 1 else map
+        said = list(each(self._network, seen, facts))
+        if not np.isfinite(said).all():
+            raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
+        return said
+
+    def _try_out(self) -> None:
+        plain = np.full((1, CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
+        with np.errstate(all='ignore'):
+            self(plain, np.zeros((1, FACTS), np.float32))
 
 
 def is_made_for(path: str | Path, spec: ModelSpec) -> bool:
@@ -196,7 +190,7 @@ def _made_for(path: Path, changed: int, size: int) -> dict | None:
 
 
 def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,
-           pieces: Sequence[Instrument], judge: Judge, limit: float, *, threads: int = 1,
+           pieces: Sequence[Instrument], judge: Judge, limit: float, *,
            before: Sequence[Opinion] = ()) -> Judged:
     """
     Return a mask without the pieces that are no instruments, and with the judge's classes.
@@ -210,7 +204,6 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     :param prepared: the network's input; its image is (H, W).
     :param pieces: instruments found in the mask; the 24 longest are judged.
     :param limit: least probability that a piece is an instrument.
-    :param threads: cores that the judge may use.
     :param before: the opinions of the frame before; none where this one follows no other.
     :returns: what became of them; the given arrays are not changed.
     """
@@ -219,7 +212,7 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     if not looked_at:
         return Judged(otherwise, 0, 0, unjudged)
     scale = max(1.0, max(mask.shape) / 512.0)
-    said = judge(*strips(prepared, mask, probability, looked_at), threads)
+    said = judge(*strips(prepared, mask, probability, looked_at))
     verdicts = tuple(Opinion(piece.centerline, _smoothed(piece, chances, before, _NEAR * scale))
                      for piece, chances in zip(looked_at, said))
     stays = [verdict.instrument >= limit for verdict in verdicts]
@@ -287,74 +280,3 @@ def _owners(shape: tuple[int, int], corner: tuple[int, int], pieces: Sequence[In
     owner = of_label[nearest]
     owner[distance > reach] = _NOBODY
     return owner
-
-
-def _scaled(strip: np.ndarray) -> np.ndarray:
-    """Return a strip as the network takes it, (rows, columns, channels) float32."""
-    values = strip.transpose(1, 2, 0).astype(np.float32)
-    there = (strip[0] > 0).astype(np.float32)
-    values[:, :, :-1:3] = (values[:, :, :-1:3] - MEAN_GREY) / GREYS * there[:, :, None]
-    values[:, :, 1:-1:3] /= 255.0
-    values[:, :, 2:-1:3] /= 255.0
-    values[:, :, -1] = 0.5 * there + values[:, :, -1] / 510.0
-    return values
-
-
-def _convolved(image: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-               stride: tuple[int, int]) -> np.ndarray:
-    """
-    Return a convolution of 3 x 3 (1 x 3 of a single row) with zeros around, and no less than 0.
-
-    :param image: (H, W, C) float32.
-    :param weight: (kernel rows * 3 * C, O) float32.
-    """
-    height, width, channels = image.shape
-    rows = len(weight) // (3 * channels)
-    aside = rows // 2
-    framed = np.zeros((height + 2 * aside, width + 2, channels), np.float32)
-    framed[aside:aside + height, 1:-1] = image
-    down, right, _ = framed.strides
-    shape = ((height - 1) // stride[0] + 1, (width - 1) // stride[1] + 1, rows, 3 * channels)
-    patches = np.lib.stride_tricks.as_strided(
-        framed, shape, (down * stride[0], right * stride[1], down, framed.itemsize),
-        writeable=False)
-    out = patches.reshape(shape[0] * shape[1], -1) @ weight
-    out += bias
-    return np.maximum(out, 0.0, out=out).reshape(*shape[:2], -1)
-
-
-def _checked(path: str | Path, weights: dict[str, np.ndarray]):
-    """Return layers of (weight, bias) for ``_convolved`` and products; raises FedefmError."""
-    try:
-        widths = [len(weights[f'layers.{place}.0.bias']) for place in range(len(STRIDES))]
-        along, hidden = len(weights['along.0.bias']), len(weights['facts.bias'])
-        expected = {f'layers.{place}.0': (after, before, 3, 3) for place, (before, after)
-                    in enumerate(zip([CHANNELS, *widths], widths))}
-        expected |= {'along.0': (along, ROWS * widths[-1], 3),
-                     'facts': (hidden, 2 * along + FACTS),
-                     'answer': (len(ANSWERS), hidden)}
-        found = {name: (weights.pop(f'{name}.weight'), weights.pop(f'{name}.bias'))
-                 for name in expected}
-    except (KeyError, TypeError) as error:
-        raise FedefmError(f'{path} does not have the weights of a judge of pieces: '
-                          f'{error} is missing or no list') from error
-    for name, shape in expected.items():
-        weight, bias = found[name]
-        if (weight.shape, bias.shape) != (shape, shape[:1]) or 0 in shape \
-                or weight.dtype != np.float32 or bias.dtype != np.float32:
-            raise FedefmError(f'{path}: {name} is {weight.dtype}{list(weight.shape)}, expected '
-                              f'float32{list(shape)}')
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise FedefmError(f'{path} has numbers in {name} that are not finite')
-    if weights:
-        raise FedefmError(f'{path} has weights that no judge has: '
-                          f'{", ".join(sorted(weights)[:3])}')
-
-    def products(name: str) -> tuple[np.ndarray, np.ndarray]:
-        weight, bias = found[name]
-        # Kernel rows, kernel columns, channels: the order of a patch's values.
-        order = (*range(2, weight.ndim), 1, 0)
-        return np.ascontiguousarray(weight.transpose(order)).reshape(-1, len(weight)), bias
-
-    layers = [products(f'layers.{place}.0') for place in range(len(STRIDES))]
-    return layers, products('along.0'), products('facts'), products('answer')

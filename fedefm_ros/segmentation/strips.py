@@ -50,6 +50,8 @@ FACTS = 17
 
 # Network pixels from an end within which another piece's line is told.
 _NEAR = 64.0
+# Pixels from the centreline of each row at each step, one below the other.
+_ASIDE = np.outer(STEPS, np.arange(-HALF, HALF + 1)).reshape(-1, 1).astype(np.float32)
 
 
 def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
@@ -70,6 +72,7 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
         return seen, facts
     wire = np.where(mask == labels.GUIDEWIRE, np.uint8(255), np.uint8(0))
     layers = cv2.merge([prepared.image, probability, wire])
+    lengths = [piece.length_px for piece in pieces]
     for number, piece in enumerate(pieces):
         points, inside, scale = _columns(piece.centerline)
         length = len(points)
@@ -84,7 +87,7 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
             if STEPS[place] == 1.0:
                 brightness = mean, deviation
         strip[-1] = inside
-        facts[number] = _facts(number, pieces, prepared, scale, *brightness)
+        facts[number] = _facts(number, pieces, lengths, prepared, scale, *brightness)
     return seen, facts
 
 
@@ -117,14 +120,11 @@ def _rows(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     x and y, (len(STEPS) (2 HALF + 1), length) float32 each.
     """
-    smooth = cv2.GaussianBlur(points.astype(np.float32), (1, 9), 0,
-                              borderType=cv2.BORDER_REPLICATE)
+    points = points.astype(np.float32)
+    smooth = cv2.GaussianBlur(points, (1, 9), 0, borderType=cv2.BORDER_REPLICATE)
     tangents = np.gradient(smooth, axis=0)
-    tangents /= np.maximum(np.hypot(*tangents.T), 1e-6)[:, None]
-    aside = np.outer(STEPS, np.arange(-HALF, HALF + 1)).reshape(-1, 1).astype(np.float32)
-    x = points[:, 0][None] - aside * tangents[:, 1][None]
-    y = points[:, 1][None] + aside * tangents[:, 0][None]
-    return x.astype(np.float32), y.astype(np.float32)
+    tangents /= np.maximum(np.hypot(*tangents.T), np.float32(1e-6))[:, None]
+    return points[:, 0] - _ASIDE * tangents[:, 1], points[:, 1] + _ASIDE * tangents[:, 0]
 
 
 def _stretched(grey: np.ndarray, mean: float, deviation: float,
@@ -135,24 +135,32 @@ def _stretched(grey: np.ndarray, mean: float, deviation: float,
     return cv2.LUT(grey, levels.astype(np.uint8))
 
 
-def _facts(number: int, pieces: Sequence[Instrument], prepared: Prepared, scale: float,
-           mean: float, deviation: float) -> list[float]:
+def _facts(number: int, pieces: Sequence[Instrument], lengths: Sequence[float],
+           prepared: Prepared, scale: float, mean: float, deviation: float) -> list[float]:
     piece = pieces[number]
-    others = [other for place, other in enumerate(pieces) if place != number]
-    longest = max(others, key=lambda other: other.length_px, default=None)
+    places = [place for place in range(len(pieces)) if place != number]
+    others = [pieces[place] for place in places]
+    longest = max(places, key=lengths.__getitem__, default=None)
     spread = prepared.high - prepared.low
     ends = (piece.centerline[0], piece.centerline[-1])
     return [
-        scale - 1.0, piece.length_px / 512.0, piece.confidence,
+        scale - 1.0, lengths[number] / 512.0, piece.confidence,
         *(_to_border(end, prepared.box) / 512.0 for end in ends),
         *(_to_others(end, others) / _NEAR for end in ends),
         float(piece.kind == labels.GUIDEWIRE), float(piece.tip_visible),
         (mean - prepared.low) / spread, deviation / spread,
         min(len(others), 8) / 4.0,
-        longest.length_px / 512.0 if longest else 0.0, longest.confidence if longest else 0.0,
-        float(longest.kind == labels.GUIDEWIRE) if longest else 0.0,
+        *_of_longest(pieces, lengths, longest),
         float(any(other.kind == labels.CATHETER for other in others)),
         float(any(other.kind == labels.GUIDEWIRE for other in others))]
+
+
+def _of_longest(pieces: Sequence[Instrument], lengths: Sequence[float],
+                place: int | None) -> list[float]:
+    if place is None:
+        return [0.0, 0.0, 0.0]
+    return [lengths[place] / 512.0, pieces[place].confidence,
+            float(pieces[place].kind == labels.GUIDEWIRE)]
 
 
 def _to_border(point: np.ndarray, box: Letterbox) -> float:

@@ -61,7 +61,8 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     assert figures['frames'] == 12 and figures['pieces']['nothing'] > 0
     training, validation = collected
     words = ('train', training, '--validation', validation, '-o', tmp_path / 'run', '--batch', 8,
-             '--check-every', 2, '--json', tmp_path / 'trained.json')
+             '--check-every', 2, '--widths', '8,8,12,12,16,16', '--json',
+             tmp_path / 'trained.json')
     assert 'area' in run(*words, '--steps', 4)
     figures = json.loads((tmp_path / 'trained.json').read_text())
     assert figures['step'] == 4 and figures['plan']['steps'] == 4
@@ -86,6 +87,9 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
     run('collect', '-o', tmp_path / 'other', '--model', small, '--frames', 4, '--seed', 7)
     assert 'different architectures' in run(
         'train', training, '--validation', tmp_path / 'other', *out, code=1)
+    for widths in ('24,32', '8,8,8,8,8,x', '8,8,8,8,8,0'):
+        assert '6 whole numbers with commas' in run(
+            'train', training, '--validation', validation, *out, '--widths', widths, code=1)
     assert 'two files are of one kind' in run(
         'collect', '--model', model, *out, *(
             f'--scenes={REPOSITORY}/config/simulation/{name}.yaml'

@@ -80,7 +80,7 @@ def test_a_run_learns_what_can_be_seen(sets, tmp_path):
     assert checkpoint.spec.provenance['pieces'] == len(sets[0])
     assert checkpoint.spec.input_size == 256 and 0 < checkpoint.spec.min_confidence < 1
     judge = Judge(tmp_path / 'run' / 'judge.safetensors')
-    found = np.stack([judge.chances(strip, facts) for strip, facts, _ in sets[1]])
+    found = np.stack(judge(*(np.stack(column) for column in list(zip(*sets[1]))[:2])))
     assert found == pytest.approx(trainer.chances(sets[1]), abs=1e-5)
     rows = (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()
     assert [json.loads(row)['step'] for row in rows] == [0, 12, 24]

@@ -17,6 +17,7 @@
 import cv2
 
 from fedefm_ros import labels
+from fedefm_ros.segmentation.centerline import resample
 from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.geometry import extract_instruments
 from fedefm_ros.segmentation.instrument import Instrument
@@ -78,6 +79,19 @@ def test_centreline_follows_a_known_curve_from_entry_to_tip(seed):
     assert found.tip_visible
     steps = np.linalg.norm(np.diff(found.centerline, axis=0), axis=1)
     assert steps.min() > 1.5 and steps.max() < 2.5
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_a_quick_look_finds_the_same_lines(seed):
+    mask = ragged(np.random.default_rng(seed), mask_of(
+        random_known(seed), random_known(seed + 500, kind=labels.GUIDEWIRE, width=(2, 4))), 0.3)
+    thorough, quick = (analyse(mask, quick=quick).instruments for quick in (False, True))
+    assert len(thorough) == len(quick)
+    for found, expected in zip(quick, thorough):
+        assert found.kind == expected.kind
+        away = distances(found.centerline, resample(expected.centerline, 0.25))
+        assert np.percentile(away, 95) <= 1.0 and away.max() <= 3.0
+        assert np.linalg.norm(found.tip - expected.tip) <= 3.0
 
 
 @pytest.mark.parametrize('seed', range(100, 115))

@@ -28,7 +28,7 @@ import openvino
 
 
 # One for the process: making it loads the CPU plugin.
-_core = functools.cache(openvino.Core)
+core = functools.cache(openvino.Core)
 
 
 def precisions(name: str) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def precisions(name: str) -> tuple[str, ...]:
 
 
 def _has_bf16() -> bool:
-    return 'BF16' in _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 class OpenVinoRuntime:
@@ -52,7 +52,7 @@ class OpenVinoRuntime:
         self.precision = precision
         if precision == 'int8':  # of the convolutions; this is of all else
             precision = 'bf16' if _has_bf16() else 'f32'
-        compiled = _core().compile_model(_core().read_model(graph.onnx), 'CPU', {
+        compiled = core().compile_model(core().read_model(graph.onnx), 'CPU', {
             'INFERENCE_PRECISION_HINT': precision,  # bf16 is the silent default where there is any
             'INFERENCE_NUM_THREADS': threads,
             'NUM_STREAMS': 1,

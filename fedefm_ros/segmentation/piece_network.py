@@ -1,0 +1,135 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The network that judges a piece, in numpy: its weights, checked, and what they make of a strip.
+
+``backbones.piece_judge`` trains it; ``runtimes.pieces`` is the same in OpenVINO.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.strips import CHANNELS
+from fedefm_ros.segmentation.strips import FACTS
+from fedefm_ros.segmentation.strips import GREYS
+from fedefm_ros.segmentation.strips import MEAN_GREY
+
+import numpy as np
+
+#: What it says of a piece.
+ANSWERS = ('nothing', *labels.NAMES[1:])
+#: Rows and columns from place to place of each layer.
+STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
+#: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
+ROWS, COLUMNS = 3, 16
+
+
+class PieceNetwork:
+    """The network in numpy, in f32: some tens of millions of products a piece."""
+
+    def __init__(self, weights: dict[str, np.ndarray]):
+        """Take weights that were ``checked``."""
+        def products(name: str) -> tuple[np.ndarray, np.ndarray]:
+            weight = weights[f'{name}.weight']
+            # Kernel rows, kernel columns, channels: the order of a patch's values.
+            order = (*range(2, weight.ndim), 1, 0)
+            return (np.ascontiguousarray(weight.transpose(order)).reshape(-1, len(weight)),
+                    weights[f'{name}.bias'])
+
+        self._layers = [products(f'layers.{place}.0') for place in range(len(STRIDES))]
+        self._along, self._facts, self._answer = map(products, ('along.0', 'facts', 'answer'))
+
+    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> np.ndarray:
+        """Return the probabilities of ``ANSWERS``, (3,) float32, of a piece of ``strips``."""
+        found = _scaled(strip)
+        there = found[0, :, -1].reshape(-1, COLUMNS).max(1, keepdims=True) > 0
+        for (weight, bias), stride in zip(self._layers, STRIDES):
+            found = _convolved(found, weight, bias, stride)
+        # Channels first, then rows, as the layer along the strip was trained.
+        line = found.transpose(1, 2, 0).reshape(1, found.shape[1], -1)
+        weight, bias = self._along
+        along = _convolved(line, weight, bias, (1, 1))[0] * there
+        mean = along.sum(0) / np.float32(there.sum())
+        values = np.concatenate([mean, along.max(0), facts])
+        hidden = np.maximum(values @ self._facts[0] + self._facts[1], 0.0)
+        logits = hidden @ self._answer[0] + self._answer[1]
+        chances = np.exp(logits - logits.max())
+        return chances / chances.sum()
+
+
+def _scaled(strip: np.ndarray) -> np.ndarray:
+    """Return a strip as the network takes it, (rows, columns, channels) float32."""
+    values = strip.transpose(1, 2, 0).astype(np.float32)
+    there = (strip[0] > 0).astype(np.float32)
+    values[:, :, :-1:3] = (values[:, :, :-1:3] - MEAN_GREY) / GREYS * there[:, :, None]
+    values[:, :, 1:-1:3] /= 255.0
+    values[:, :, 2:-1:3] /= 255.0
+    values[:, :, -1] = 0.5 * there + values[:, :, -1] / 510.0
+    return values
+
+
+def _convolved(image: np.ndarray, weight: np.ndarray, bias: np.ndarray,
+               stride: tuple[int, int]) -> np.ndarray:
+    """
+    Return a convolution of 3 x 3 (1 x 3 of a single row) with zeros around, and no less than 0.
+
+    :param image: (H, W, C) float32.
+    :param weight: (kernel rows * 3 * C, O) float32.
+    """
+    height, width, channels = image.shape
+    rows = len(weight) // (3 * channels)
+    aside = rows // 2
+    framed = np.zeros((height + 2 * aside, width + 2, channels), np.float32)
+    framed[aside:aside + height, 1:-1] = image
+    down, right, _ = framed.strides
+    shape = ((height - 1) // stride[0] + 1, (width - 1) // stride[1] + 1, rows, 3 * channels)
+    patches = np.lib.stride_tricks.as_strided(
+        framed, shape, (down * stride[0], right * stride[1], down, framed.itemsize),
+        writeable=False)
+    out = patches.reshape(shape[0] * shape[1], -1) @ weight
+    out += bias
+    return np.maximum(out, 0.0, out=out).reshape(*shape[:2], -1)
+
+
+def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return a file's weights; raises FedefmError where they are not those of this network."""
+    try:
+        widths = [len(weights[f'layers.{place}.0.bias']) for place in range(len(STRIDES))]
+        along, hidden = len(weights['along.0.bias']), len(weights['facts.bias'])
+        expected = {f'layers.{place}.0': (after, before, 3, 3) for place, (before, after)
+                    in enumerate(zip([CHANNELS, *widths], widths))}
+        expected |= {'along.0': (along, ROWS * widths[-1], 3),
+                     'facts': (hidden, 2 * along + FACTS),
+                     'answer': (len(ANSWERS), hidden)}
+        found = {name: (weights[f'{name}.weight'], weights[f'{name}.bias']) for name in expected}
+    except (KeyError, TypeError) as error:
+        raise FedefmError(f'{path} does not have the weights of a judge of pieces: '
+                          f'{error} is missing or no list') from error
+    for name, shape in expected.items():
+        weight, bias = found[name]
+        if (weight.shape, bias.shape) != (shape, shape[:1]) or 0 in shape \
+                or weight.dtype != np.float32 or bias.dtype != np.float32:
+            raise FedefmError(f'{path}: {name} is {weight.dtype}{list(weight.shape)}, expected '
+                              f'float32{list(shape)}')
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise FedefmError(f'{path} has numbers in {name} that are not finite')
+    more = weights.keys() - {f'{name}.{part}' for name in expected for part in ('weight', 'bias')}
+    if more:
+        raise FedefmError(f'{path} has weights that no judge has: '
+                          f'{", ".join(sorted(more)[:3])}')
+    return weights
