@@ -73,6 +73,9 @@ class GeometryParameters:
     """Holes narrower than this are filled."""
     border: float = 3.0
     """An end this close to the edge of the image (or of the field) enters or leaves there."""
+    overshoot: float = 0.5
+    """So far beyond a visible tip goes the mask of a network (of one that comes with its
+    probability): the median over simulated frames of each kind, see models/realtime.md."""
     tracing: TracingParameters = field(default_factory=TracingParameters)
     max_foreground: float = 0.25
     """A larger share of foreground pixels is no instrument but a failed segmentation."""
@@ -178,7 +181,7 @@ def _prepare(mask: np.ndarray, parameters: GeometryParameters):
 def _fields(mask: np.ndarray, probability: np.ndarray | None, binary: np.ndarray,
             box: tuple[int, int, int, int], parameters: GeometryParameters) -> Fields:
     """Return what lines are measured in: the box around the foreground with a free margin."""
-    factor = max(1, round(max(mask.shape) / _TRACING_SIZE))
+    factor = _factor(mask.shape)
     x, y, width, height = box
     # One cell of the coarser grid on each side, and whole cells.
     margins = (factor, factor + -height % factor, factor, factor + -width % factor)
@@ -198,6 +201,11 @@ def _fields(mask: np.ndarray, probability: np.ndarray | None, binary: np.ndarray
                                      interpolation=cv2.INTER_LINEAR)
         chance = framed(probability[window])
     return Fields(solid * np.uint8(255), values, chance, factor)
+
+
+def _factor(shape: tuple[int, int]) -> int:
+    """Return how many pixels of an image a cell of the tracing grid is wide."""
+    return max(1, round(max(shape) / _TRACING_SIZE))
 
 
 def _pooled(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +229,10 @@ def _in_image(line: Line, factor: int, box: tuple[int, int, int, int]) -> Line:
 def _instrument(stretch: Stretch, tip_visible: bool, probability: np.ndarray | None,
                 shape: tuple[int, int], spacing_mm: tuple[float, float] | None,
                 parameters: GeometryParameters) -> Instrument:
-    centerline = resample(stretch.line.points, parameters.spacing)
+    points = stretch.line.points
+    if tip_visible and probability is not None:
+        points = _drawn_back(points, parameters.overshoot * _factor(shape))
+    centerline = resample(points, parameters.spacing)
     confidence = 1.0
     if probability is not None:
         # Cells of a smaller probability map, which covers the same image.
@@ -235,6 +246,13 @@ def _instrument(stretch: Stretch, tip_visible: bool, probability: np.ndarray | N
         steps = np.diff(centerline, axis=0)
         length_mm = float(np.hypot(steps[:, 0] * spacing_mm[1], steps[:, 1] * spacing_mm[0]).sum())
     return Instrument(stretch.kind, centerline, confidence, tip_visible, length_mm)
+
+
+def _drawn_back(points: np.ndarray, by: float) -> np.ndarray:
+    """Return a line whose last point lies so many pixels nearer to the one before it."""
+    step = points[-2] - points[-1]
+    back = step * min(1.0, by / max(float(np.hypot(*step)), 1e-9))
+    return np.concatenate([points[:-1], points[-1:] + back])
 
 
 def _rank(instrument: Instrument) -> tuple:

@@ -365,6 +365,21 @@ def test_confidence_is_the_mean_probability_along_the_line(factor):
     assert one(mask).confidence == 1.0
 
 
+@pytest.mark.parametrize('factor', [1, 2])
+def test_a_networks_mask_goes_on_a_little_beyond_a_tip(factor):
+    mask = np.zeros((SIZE * factor, SIZE * factor), np.uint8)
+    mask[100 * factor:104 * factor, :300 * factor] = labels.CATHETER
+    mask[300 * factor:304 * factor] = labels.GUIDEWIRE  # leaves the image: shows no tip
+    probability = np.where(mask > 0, np.uint8(250), np.uint8(0))
+    by_kind = {found.kind: found for found in extract_instruments(mask)}
+    for found in extract_instruments(mask, probability):
+        expected = by_kind[found.kind]
+        back = 0.5 * factor * found.tip_visible
+        assert found.tip[0] == pytest.approx(expected.tip[0] - back, abs=0.05)
+        assert found.centerline[0] == pytest.approx(expected.centerline[0], abs=0.05)
+        assert found.tip_visible == (found.kind == labels.CATHETER)
+
+
 def test_probability_refines_the_middle():
     known = Known(line((-0.5, 200.0), (300, 230.0)), 6)
     mask = mask_of(known)
