@@ -319,5 +319,5 @@ def _activate(path: Path, runtime: str, threads: int, precision: str,
                       graph.spec.input_size, chosen.name, chosen.precision, chosen.threads,
                       measurements, of_pieces.model_id if of_pieces else '',
                       graph.spec.provenance)
-    of_pieces = of_pieces and of_pieces.on(chosen.name, chosen.threads)
+    of_pieces = of_pieces and of_pieces.compiled(chosen.threads)
     return _Active(info, graph, chosen, threading.Lock(), of_pieces)

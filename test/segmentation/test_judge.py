@@ -14,6 +14,8 @@
 
 """The judge of pieces."""
 
+import sys
+
 import cv2
 
 from fedefm_ros.backbones.checkpoint import read_description
@@ -82,7 +84,7 @@ def judged_frame(judge, *lines, limit=None):
 LONG, SHORT = (CATHETER, 20, 40, 220, 40), (CATHETER, 40, 120, 90, 150)
 
 
-def test_numpy_and_openvino_say_what_torch_says(tmp_path):
+def test_numpy_and_openvino_say_what_torch_says(tmp_path, monkeypatch):
     torch.manual_seed(3)
     network = PieceJudge(norms=True)
     rng = np.random.default_rng(3)
@@ -101,9 +103,22 @@ def test_numpy_and_openvino_say_what_torch_says(tmp_path):
     found = np.stack(judge(seen, facts))
     assert found == pytest.approx(expected, abs=2e-6)
     for threads in (1, 3):
-        assert np.array_equal(judge.on('torch', threads)(seen, facts), found)
-        assert np.stack(judge.on('openvino', threads)(seen, facts)) == pytest.approx(
-            expected, abs=2e-6)
+        with monkeypatch.context() as patch:
+            assert np.stack(judge.compiled(threads)(seen, facts)) == pytest.approx(
+                expected, abs=2e-6)
+            patch.setitem(sys.modules, 'openvino', None)
+            assert np.array_equal(judge.compiled(threads)(seen, facts), found)
+
+
+def test_a_judge_that_openvino_refuses_is_an_error_with_its_name(tmp_path, monkeypatch):
+    judge = Judge(save_judge_by_length(tmp_path / 'judge.safetensors', 100))
+
+    def broken():
+        raise RuntimeError('no plugin for\nCPU')
+
+    monkeypatch.setattr('fedefm_ros.segmentation.runtimes.pieces.core', broken)
+    with pytest.raises(FedefmError, match='cannot compile .*judge.safetensors: no plugin for CPU'):
+        judge.compiled(1)
 
 
 def test_what_is_no_instrument_goes_and_what_is_one_gets_its_class(tmp_path):
