@@ -16,11 +16,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
+from fedefm_ros.backbones.checkpoint import read_file
 from fedefm_ros.commands import output
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.segmentation.piece_network import STRIDES
+from fedefm_ros.segmentation.piece_network import ALONG, WIDTHS
 
 import typer
 
@@ -38,7 +39,9 @@ def train(
     optimiser: Annotated[str, typer.Option(help='adamw or muon.')] = 'adamw',
     widths: Annotated[str, typer.Option(
         help="Channels of the network's five layers over a strip, and of that along it.")
-    ] = '32,48,72,96,112,128',
+    ] = ','.join(map(str, (*WIDTHS, ALONG))),
+    start: Annotated[Optional[Path], typer.Option(
+        metavar='JUDGE', help='Begin with the weights of this judge, of the same widths.')] = None,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -74,9 +77,10 @@ def train(
     if len({str(one.made_for) for one in collections}) > 1:
         raise FedefmError('the folders hold what models of different architectures found')
     plan = JudgePlan(steps=steps, batch=batch, learning_rate=learning_rate,
-                     optimiser=optimiser, widths=tuple(over), along=along, kept=kept, seed=seed)
+                     optimiser=optimiser, widths=tuple(over), along=along, kept=kept,
+                     start='' if start is None else read_file(start).model_id, seed=seed)
     trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
-                           workers)
+                           workers, start)
     if trainer.step:
         output.say(f'goes on from step {trainer.step} in {out}')
     with output.progress('training', steps, trainer.step) as advance:
@@ -95,7 +99,7 @@ def _numbers(widths: str) -> list[int]:
         found = [int(word) for word in widths.split(',')]
     except ValueError:
         found = []
-    if len(found) != len(STRIDES) + 1 or min(found) < 1:
-        raise FedefmError(f'--widths {widths}: {len(STRIDES) + 1} whole numbers with commas '
+    if len(found) != len(WIDTHS) + 1 or min(found) < 1:
+        raise FedefmError(f'--widths {widths}: {len(WIDTHS) + 1} whole numbers with commas '
                           'between them were expected, such as 24,32,48,64,72,96')
     return found

@@ -36,7 +36,7 @@ from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.postprocess import remove_specks, SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.runtimes.runtime import Runtime
-from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH, strips
+from fedefm_ros.segmentation.strips import CHANNELS, columns_of, FACTS, HALF, LENGTH, strips
 from fedefm_ros.simulation.config import SceneConfig
 
 import numpy as np
@@ -47,9 +47,11 @@ SHARES = {'human': 0.31, 'animal': 0.23, 'phantom': 0.23, 'simulation': 0.23}
 FRAMES_PER_FILE = 400
 #: Pixels from a true centreline within which a piece's points are right, and how many must be.
 TOLERANCE, RIGHT_SHARE = 4.0, 0.5
+#: What a column of a strip is beyond its piece.
+UNTOLD = 255
 
 _SOURCE = 'collection.json'
-_KEYS = ('strips', 'facts', 'answers', 'lengths', 'confidences')
+_KEYS = ('strips', 'parts', 'facts', 'answers', 'lengths', 'confidences')
 
 
 @dataclass(frozen=True)
@@ -172,23 +174,28 @@ def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: S
         seen, facts = strips(prepared, mask, probability, pieces)
         found['strips'] += list(seen)
         found['facts'] += list(facts)
-        found['answers'] += answers(pieces, truth)
+        for piece, (answer, part) in zip(pieces, answers(pieces, truth)):
+            found['answers'].append(answer)
+            found['parts'].append(along_strip(piece, part))
         found['lengths'] += [piece.length_px for piece in pieces]
         found['confidences'] += [piece.confidence for piece in pieces]
     if not found['facts']:
         raise FedefmError(f'nothing was found in frames {numbers.start} to {numbers.stop}: the '
                           'models see nothing')
-    kinds = {'answers': np.uint8, 'lengths': np.float32, 'confidences': np.float32}
+    kinds = {'answers': np.uint8, 'parts': np.uint8, 'lengths': np.float32,
+             'confidences': np.float32}
     arrays = {key: np.array(values, kinds.get(key)) for key, values in found.items()}
     return save(arrays, {'frames': str(len(numbers))})
 
 
-def answers(pieces: Sequence[Instrument], truth: GroundTruth) -> list[int]:
+def answers(pieces: Sequence[Instrument],
+            truth: GroundTruth) -> list[tuple[int, np.ndarray]]:
     """
-    Return what each piece is: 0 nothing, else its ``labels`` value.
+    Return what each piece is, 0 nothing, else its ``labels`` value, and what each point of it is.
 
     It is an instrument where at least half of its points lie within 4 px of a true centreline in
-    the image, and of that kind to which most of these belong.
+    the image, and of that kind to which most of these belong. A point, (N,) uint8, is of that
+    to which it lies so near, 0 where there is none.
     """
     height, width = truth.mask.shape
     lines, kinds = [], []
@@ -199,17 +206,28 @@ def answers(pieces: Sequence[Instrument], truth: GroundTruth) -> list[int]:
         lines.append(line)
         kinds.append(np.full(len(line), instrument.kind))
     if not sum(map(len, lines)):
-        return [0] * len(pieces)
+        return [(0, np.zeros(len(piece.centerline), np.uint8)) for piece in pieces]
     points, kind = np.concatenate(lines), np.concatenate(kinds)
     result = []
     for piece in pieces:
         away = np.hypot(*(piece.centerline[:, None] - points[None]).transpose(2, 0, 1))
         right = away.min(1) <= TOLERANCE
-        if right.mean() < RIGHT_SHARE:
-            result.append(0)
-            continue
-        wire = (kind[away.argmin(1)[right]] == labels.GUIDEWIRE).mean()
-        result.append(labels.GUIDEWIRE if wire > 0.5 else labels.CATHETER)
+        part = np.where(right, kind[away.argmin(1)], 0).astype(np.uint8)
+        answer = 0
+        if right.mean() >= RIGHT_SHARE:
+            wire = (part[right] == labels.GUIDEWIRE).mean()
+            answer = labels.GUIDEWIRE if wire > 0.5 else labels.CATHETER
+        result.append((answer, part))
+    return result
+
+
+def along_strip(piece: Instrument, part: np.ndarray) -> np.ndarray:
+    """Return what each column of a piece's strip is, (LENGTH,) uint8; ``UNTOLD`` beyond it."""
+    columns = columns_of(piece.centerline)
+    inside = np.arange(columns[0], columns[-1] + 1)
+    result = np.full(LENGTH, UNTOLD, np.uint8)
+    # The last point's at or before it.
+    result[inside] = part[np.searchsorted(columns, inside, 'right') - 1]
     return result
 
 
@@ -220,7 +238,7 @@ def _by_pixels(line: np.ndarray) -> np.ndarray:
 
 
 class Pieces(Sequence):
-    """The pieces of one or more folders: (strip, facts, answer) each; strips stay on the disk."""
+    """Pieces of one or more folders: (strip, facts, answer, parts); strips stay on the disk."""
 
     def __init__(self, folders: Sequence[Path]):
         """Open the files; raises FedefmError where there are none or one is damaged."""
@@ -238,20 +256,21 @@ class Pieces(Sequence):
                 for key, values in more.items():
                     known[key].append(values)
         self._starts = np.cumsum([0, *(len(part) for part in known['facts'])])
-        self.facts, self.answers, self.lengths, self.confidences = (
+        self.parts, self.facts, self.answers, self.lengths, self.confidences = (
             np.concatenate(known[key]) for key in _KEYS[1:])
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.answers)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return strip, facts and answer of one."""
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
+        """Return strip, facts, answer and what each column is of one."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         file = int(np.searchsorted(self._starts, index, 'right')) - 1
         place = int(index - self._starts[file])
-        return self._files[file][place:place + 1][0], self.facts[index], int(self.answers[index])
+        strip = self._files[file][place:place + 1][0]
+        return strip, self.facts[index], int(self.answers[index]), self.parts[index]
 
 
 def _read(path: Path):
@@ -260,13 +279,16 @@ def _read(path: Path):
     try:
         file = safe_open(path, 'numpy')
         frames = int((file.metadata() or {})['frames'])
+        missing = set(_KEYS) - set(file.keys())
+        if missing:
+            raise KeyError(f'{", ".join(sorted(missing))} (a later version collects that)')
         seen = file.get_slice('strips')
         more = {key: file.get_tensor(key) for key in _KEYS[1:]}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise FedefmError(f'{path} is damaged: {error}; remove it to collect it anew') from error
     count = len(more['answers'])
     shapes = {'strips': [count, CHANNELS, 2 * HALF + 1, LENGTH], 'facts': [count, FACTS],
-              **{key: [count] for key in _KEYS[2:]}}
+              'parts': [count, LENGTH], **{key: [count] for key in _KEYS[3:]}}
     found = {'strips': seen.get_shape(), **{key: list(more[key].shape) for key in more}}
     if found != shapes or seen.get_dtype() != 'U8':
         raise FedefmError(f'{path} holds {found}, expected {shapes}: it was collected by another '

@@ -31,6 +31,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.geometry import GeometryParameters
+from fedefm_ros.segmentation.geometry import OVERSHOOT
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import is_made_for
 from fedefm_ros.segmentation.judge import Judge
@@ -93,9 +94,9 @@ class RawSegmentation:
     image: np.ndarray
     """What it was made from, not copied: its collimated field tells entries from tips."""
     taken_out: int = 0
-    """Pieces that the judge took out."""
+    """Pieces that the judge took out, wholly or in part."""
     renamed: int = 0
-    """Pieces that the judge gave the other class."""
+    """Pieces that the judge gave the other class, wholly or in part."""
     unjudged: int = 0
     """Pieces that were too many for the judge."""
     opinions: tuple[Opinion, ...] = ()
@@ -240,7 +241,7 @@ class SegmentationEngine:
         if not is_same_scene(raw.mask, previous):
             previous = ()
         found = analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
-                        parameters=self.geometry, previous=previous,
+                        parameters=self.geometry, previous=previous, overshoot=OVERSHOOT,
                         field_of_view=find_field(raw.image)).instruments
         if self._steady is None:
             return found

@@ -45,6 +45,10 @@ from fedefm_ros.segmentation.whole_wire import catheter_ends
 import numpy as np
 
 
+#: Pixels, of an image of about 512 x 512, by which the masks of the shipped network go on beyond
+#: a visible tip; models/realtime.md has what was measured.
+OVERSHOOT = 0.5
+
 # Paths are traced on a grid of about this size, a whole number of times smaller than the image.
 _TRACING_SIZE = 512
 # Instruments make tens of branches: from the first number on, loose pixels are left out, from the
@@ -73,9 +77,6 @@ class GeometryParameters:
     """Holes narrower than this are filled."""
     border: float = 3.0
     """An end this close to the edge of the image (or of the field) enters or leaves there."""
-    overshoot: float = 0.5
-    """So far beyond a visible tip goes the mask of a network (of one that comes with its
-    probability): the median over simulated frames of each kind, see models/realtime.md."""
     tracing: TracingParameters = field(default_factory=TracingParameters)
     max_foreground: float = 0.25
     """A larger share of foreground pixels is no instrument but a failed segmentation."""
@@ -106,7 +107,8 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
             spacing_mm: tuple[float, float] | None = None,
             parameters: GeometryParameters = GeometryParameters(),
             field_of_view: np.ndarray | None = None,
-            previous: tuple[Instrument, ...] = (), quick: bool = False) -> Geometry:
+            previous: tuple[Instrument, ...] = (), overshoot: float = 0.0,
+            quick: bool = False) -> Geometry:
     """
     Find the instruments of a mask.
 
@@ -120,6 +122,7 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
         the image's.
     :param previous: the instruments of the last frame; they decide which end is the tip where the
         mask alone does not.
+    :param overshoot: pixels by which the mask goes on beyond a visible tip, see ``OVERSHOOT``.
     :param quick: two thirds of the time, ends within 3 pixels; for a look at the lines only.
     :returns: the instruments, the leading one first, or the reason why the mask was refused.
     """
@@ -154,7 +157,9 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
     for stretch in stretches:
         stretch.line = _in_image(stretch.line, fields.factor, box)
     border = parameters.border * fields.factor
-    found = [_instrument(stretch, tip_visible, probability, mask.shape, spacing_mm, parameters)
+    overshoot *= fields.factor
+    found = [_instrument(stretch, overshoot if tip_visible else 0.0, tip_visible, probability,
+                         mask.shape, spacing_mm, parameters)
              for stretch, tip_visible in orient(stretches, mask.shape, border, field_of_view,
                                                 previous)]
     return Geometry(tuple(sorted(found, key=_rank)))
@@ -181,7 +186,7 @@ def _prepare(mask: np.ndarray, parameters: GeometryParameters):
 def _fields(mask: np.ndarray, probability: np.ndarray | None, binary: np.ndarray,
             box: tuple[int, int, int, int], parameters: GeometryParameters) -> Fields:
     """Return what lines are measured in: the box around the foreground with a free margin."""
-    factor = _factor(mask.shape)
+    factor = max(1, round(max(mask.shape) / _TRACING_SIZE))
     x, y, width, height = box
     # One cell of the coarser grid on each side, and whole cells.
     margins = (factor, factor + -height % factor, factor, factor + -width % factor)
@@ -203,11 +208,6 @@ def _fields(mask: np.ndarray, probability: np.ndarray | None, binary: np.ndarray
     return Fields(solid * np.uint8(255), values, chance, factor)
 
 
-def _factor(shape: tuple[int, int]) -> int:
-    """Return how many pixels of an image a cell of the tracing grid is wide."""
-    return max(1, round(max(shape) / _TRACING_SIZE))
-
-
 def _pooled(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     """Return foreground (0 and 1) and labels on the grid on which paths are traced."""
     factor = fields.factor
@@ -226,13 +226,11 @@ def _in_image(line: Line, factor: int, box: tuple[int, int, int, int]) -> Line:
     return Line(points, line.normals, line.widths * factor, line.plain)
 
 
-def _instrument(stretch: Stretch, tip_visible: bool, probability: np.ndarray | None,
-                shape: tuple[int, int], spacing_mm: tuple[float, float] | None,
+def _instrument(stretch: Stretch, overshoot: float, tip_visible: bool,
+                probability: np.ndarray | None, shape: tuple[int, int],
+                spacing_mm: tuple[float, float] | None,
                 parameters: GeometryParameters) -> Instrument:
-    points = stretch.line.points
-    if tip_visible and probability is not None:
-        points = _drawn_back(points, parameters.overshoot * _factor(shape))
-    centerline = resample(points, parameters.spacing)
+    centerline = resample(_drawn_back(stretch.line.points, overshoot), parameters.spacing)
     confidence = 1.0
     if probability is not None:
         # Cells of a smaller probability map, which covers the same image.

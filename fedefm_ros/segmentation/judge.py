@@ -28,6 +28,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from functools import lru_cache
+import logging
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,8 @@ from fedefm_ros.backbones.checkpoint import read_description
 from fedefm_ros.backbones.checkpoint import read_file
 from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.division import divided
+from fedefm_ros.segmentation.division import places_of
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.piece_network import ANSWERS
 from fedefm_ros.segmentation.piece_network import checked
@@ -44,6 +47,7 @@ from fedefm_ros.segmentation.piece_network import PieceNetwork
 from fedefm_ros.segmentation.preprocess import Prepared
 from fedefm_ros.segmentation.runtimes.runtime import installed
 from fedefm_ros.segmentation.strips import CHANNELS
+from fedefm_ros.segmentation.strips import columns_of
 from fedefm_ros.segmentation.strips import FACTS
 from fedefm_ros.segmentation.strips import HALF
 from fedefm_ros.segmentation.strips import LENGTH
@@ -56,7 +60,10 @@ COUNTS = ('taken_out', 'renamed', 'unjudged')
 #: The name of a judge's architecture in its file.
 BACKBONE = 'piece_judge'
 
-_MAX_BYTES = 1 << 22
+#: Of a judge's file.
+MAX_BYTES = 1 << 22
+
+_log = logging.getLogger(__name__)
 # Pixels from a centreline, of an image of about 512 x 512, up to which foreground is the piece's:
 # half a wide catheter and its edge.
 _REACH = 20.0
@@ -64,6 +71,9 @@ _REACH = 20.0
 _NEAR = 12.0
 # The owner of pixels that are no piece's.
 _NOBODY = 255
+# Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
+# takes for an instrument by default.
+_SHORTEST = 12.0
 # More would take longer than a frame; a mask with so many is noise for the most part.
 _MOST_PIECES = 24
 
@@ -76,6 +86,8 @@ class Opinion:
     """(N, 2) float64, in the network's pixels."""
     chances: np.ndarray
     """(3,) probabilities of ``ANSWERS``."""
+    at_points: np.ndarray
+    """(N, 3) the same of what lies at each point."""
 
     @property
     def instrument(self) -> float:
@@ -96,9 +108,9 @@ class Judged:
     mask: np.ndarray
     """(H, W) uint8; one of the arrays that were given where it is equal to it."""
     taken_out: int
-    """Pieces that are no instruments."""
+    """Pieces that are no instruments, wholly or in part."""
     renamed: int
-    """Pieces that stay by the other name."""
+    """Pieces that stay by the other name, wholly or in part."""
     unjudged: int
     """Pieces that were too many to be looked at."""
     opinions: tuple[Opinion, ...] = ()
@@ -114,7 +126,7 @@ class Judge:
 
         torch is not needed.
         """
-        file = read_file(path, _MAX_BYTES)
+        file = read_file(path, MAX_BYTES)
         spec = read_description(file)[0]
         if spec.backbone != BACKBONE or tuple(spec.labels) != ANSWERS:
             raise FedefmError(f'{path} is a model {spec.backbone!r} of {", ".join(spec.labels)}; '
@@ -139,29 +151,32 @@ class Judge:
         Return this judge as fast as it gets here; it says the same to the last digits of f32.
 
         OpenVINO, where it is installed and whatever the model runs on, takes a fifth of numpy's
-        time.
+        time. Where it cannot be used, a warning says so.
 
         :param threads: cores that it may use.
-        Raises FedefmError where OpenVINO cannot compile it.
         """
         other = copy(self)
+        other._network, other._threads = PieceNetwork(self._weights), threads
         if installed('openvino'):
-            from fedefm_ros.segmentation.runtimes.pieces import compile_pieces
-            other._network, other._threads = compile_pieces(self.path, self._weights, threads), 1
-        else:
-            other._network, other._threads = PieceNetwork(self._weights), threads
+            try:
+                from fedefm_ros.segmentation.runtimes.pieces import compile_pieces
+                other._network, other._threads = compile_pieces(self._weights, threads), 1
+            except (ImportError, FedefmError) as error:
+                _log.warning('numpy computes the judge %s, which takes five times as long: %s',
+                             self.path, error)
         other._try_out()
         return other
 
-    def __call__(self, seen: np.ndarray, facts: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, seen: np.ndarray,
+                 facts: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """
-        Return the probabilities of each piece as ``strips`` shows it, (3,) of ``ANSWERS``.
+        Return the probabilities of each piece as ``strips`` shows it, see ``PieceNetwork``.
 
         Raises FedefmError where they are not finite.
         """
         each = _pool(self._threads).map if min(self._threads, len(seen)) > 1 else map
         said = list(each(self._network, seen, facts))
-        if not np.isfinite(said).all():
+        if not all(np.isfinite(part).all() for one in said for part in one):
             raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
         return said
 
@@ -187,7 +202,7 @@ def is_made_for(path: str | Path, spec: ModelSpec) -> bool:
 @lru_cache(4)
 def _made_for(path: Path, changed: int, size: int) -> dict | None:
     """Return what a judge says it is for; a node that is configured anew does not read it anew."""
-    return read_description(read_file(path, _MAX_BYTES))[0].provenance.get('made_for')
+    return read_description(read_file(path, MAX_BYTES))[0].provenance.get('made_for')
 
 
 def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,
@@ -196,6 +211,7 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     """
     Return a mask without the pieces that are no instruments, and with the judge's classes.
 
+    A piece may be two instruments, one after the other, or one and what is none (``divided``).
     What is said of a piece is the mean of what the judge says now and what was said of the piece
     there in the frame before: one look in doubt takes out no instrument that was seen well.
 
@@ -214,43 +230,79 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
         return Judged(otherwise, 0, 0, unjudged)
     scale = max(1.0, max(mask.shape) / 512.0)
     said = judge(*strips(prepared, mask, probability, looked_at))
-    verdicts = tuple(Opinion(piece.centerline, _smoothed(piece, chances, before, _NEAR * scale))
-                     for piece, chances in zip(looked_at, said))
-    stays = [verdict.instrument >= limit for verdict in verdicts]
-    renamed = [stay and verdict.kind != piece.kind
-               for stay, verdict, piece in zip(stays, verdicts, looked_at)]
-    counts = stays.count(False), renamed.count(True), unjudged
-    if otherwise is mask and counts[:2] == (0, 0):
+    verdicts = tuple(_smoothed(piece, *each, before, _NEAR * scale)
+                     for piece, each in zip(looked_at, said))
+    parts = [part for piece, verdict in zip(looked_at, verdicts)
+             for part in _parts(piece, verdict, limit, scale)]
+    counts = (len({id(part.of) for part in parts if part.becomes == labels.BACKGROUND}),
+              len({id(part.of) for part in parts
+                   if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
+    if otherwise is mask and all(part.becomes is None for part in parts):
         return Judged(mask, *counts, verdicts)
     left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
     window = (slice(top, top + height), slice(left, left + width))
     here = mask[window]
     # Last, over the others, what stays: where lines cross, the crossing is theirs.
-    order = [*range(len(looked_at), min(len(pieces), _NOBODY)), *sorted(
-        range(len(looked_at)), key=lambda place: (stays[place], looked_at[place].confidence))]
-    owner = _owners(here.shape, (left, top), pieces, order, _REACH * scale)
+    parts.sort(key=lambda part: (part.becomes != labels.BACKGROUND, part.of.confidence))
+    others = [piece.centerline for piece in pieces[_MOST_PIECES:][:_NOBODY - len(parts)]]
+    lines = [part.centerline for part in parts]
+    order = [*range(len(lines), len(lines) + len(others)), *range(len(lines))]
+    owner = _owners(here.shape, (left, top), lines + others, order, _REACH * scale)
     # What becomes of each class of each owner's pixels.
     become = np.tile(np.arange(len(labels.NAMES), dtype=np.uint8), (_NOBODY + 1, 1))
-    for number, verdict in enumerate(verdicts):
-        if not stays[number]:
-            become[number] = labels.BACKGROUND
-        elif renamed[number]:
-            become[number, 1:] = verdict.kind
+    for number, part in enumerate(parts):
+        if part.becomes is not None:
+            become[number, 1:] = part.becomes
     result = np.zeros_like(mask)
-    result[window] = np.where(owner < len(looked_at), become[owner, here], otherwise[window])
+    result[window] = np.where(owner < len(parts), become[owner, here], otherwise[window])
     return Judged(result, *counts, verdicts)
 
 
-def _smoothed(piece: Instrument, chances: np.ndarray, before: Sequence[Opinion],
-              near: float) -> np.ndarray:
-    """Return the mean with what was said of the piece that half of this one lies on, if any."""
+@dataclass(frozen=True)
+class _Part:
+    """A piece, or what lies on one side of the place where it is divided."""
+
+    centerline: np.ndarray
+    of: Instrument
+    becomes: int | None
+    """The value of all of its pixels; None: they stay as they are."""
+
+
+def _parts(piece: Instrument, verdict: Opinion, limit: float, scale: float) -> list[_Part]:
+    """Return what becomes of a piece."""
+    line = piece.centerline
+    if verdict.instrument < limit:
+        return [_Part(line, piece, labels.BACKGROUND)]
+    places = places_of(columns_of(line))
+    classes = divided(verdict.at_points, 1.0 / np.bincount(places)[places], verdict.kind)
+    first = int(np.count_nonzero(classes == classes[0]))
+    if first == len(line) or min(first, len(line) - first) < _SHORTEST * scale * len(line) \
+            / max(piece.length_px, 1.0):
+        return [_Part(line, piece, None if verdict.kind == piece.kind else verdict.kind)]
+    return [_Part(line[:first + 1], piece, int(classes[0])),
+            _Part(line[first:], piece, int(classes[-1]))]
+
+
+def _smoothed(piece: Instrument, chances: np.ndarray, places: np.ndarray,
+              before: Sequence[Opinion], near: float) -> Opinion:
+    """
+    Return what is said of a piece now and was of that which half of it lies on, if any: the mean.
+
+    :param places: (places, 3) along its strip.
+    """
+    line = piece.centerline
+    said = places[places_of(columns_of(line))]
     best, most = None, 0.5
     for opinion in before:
-        away = np.hypot(*(piece.centerline[:, None] - opinion.centerline[None]).transpose(2, 0, 1))
-        share = float((away.min(1) <= near).mean())
-        if share >= most:
-            best, most = opinion, share
-    return chances if best is None else (chances + best.chances) / 2
+        away = np.hypot(*(line[:, None] - opinion.centerline[None]).transpose(2, 0, 1))
+        close = away.min(1) <= near
+        if close.mean() >= most:
+            best, most = (opinion, close, away.argmin(1)), close.mean()
+    if best is None:
+        return Opinion(line, chances, said)
+    opinion, close, nearest = best
+    mean = (said + opinion.at_points[nearest]) / 2
+    return Opinion(line, (chances + opinion.chances) / 2, np.where(close[:, None], mean, said))
 
 
 @cache
@@ -259,17 +311,17 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, 'judge')
 
 
-def _owners(shape: tuple[int, int], corner: tuple[int, int], pieces: Sequence[Instrument],
+def _owners(shape: tuple[int, int], corner: tuple[int, int], centerlines: Sequence[np.ndarray],
             order: Sequence[int], reach: float) -> np.ndarray:
     """
-    Return the number of the piece whose centreline is nearest, (H, W) uint8.
+    Return the number of the centreline that is nearest, (H, W) uint8.
 
     :param order: in which lines are drawn, over each other.
     :param reach: in pixels; beyond it ``_NOBODY``.
     """
     lines = np.full(shape, _NOBODY, np.uint8)
     for number in order:
-        points = np.rint(pieces[number].centerline - corner).astype(np.int32)
+        points = np.rint(centerlines[number] - corner).astype(np.int32)
         cv2.polylines(lines, [points], False, number)
     drawn = lines != _NOBODY
     if not drawn.any():

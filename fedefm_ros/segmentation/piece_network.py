@@ -34,6 +34,8 @@ import numpy as np
 
 #: What it says of a piece.
 ANSWERS = ('nothing', *labels.NAMES[1:])
+#: Channels of its layers over a strip and of that along it, unless a file says otherwise.
+WIDTHS, ALONG = (24, 32, 48, 64, 72), 96
 #: Rows and columns from place to place of each layer.
 STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
 #: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
@@ -53,10 +55,15 @@ class PieceNetwork:
                     weights[f'{name}.bias'])
 
         self._layers = [products(f'layers.{place}.0') for place in range(len(STRIDES))]
-        self._along, self._facts, self._answer = map(products, ('along.0', 'facts', 'answer'))
+        self._along, self._facts, self._answer, self._part, self._part_answer = map(
+            products, ('along.0', 'facts', 'answer', 'part', 'part_answer'))
 
-    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> np.ndarray:
-        """Return the probabilities of ``ANSWERS``, (3,) float32, of a piece of ``strips``."""
+    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return the probabilities of ``ANSWERS`` of a piece of ``strips``, float32.
+
+        (3,) of the whole, and (LENGTH / COLUMNS, 3) of each place along it.
+        """
         found = _scaled(strip)
         there = found[0, :, -1].reshape(-1, COLUMNS).max(1, keepdims=True) > 0
         for (weight, bias), stride in zip(self._layers, STRIDES):
@@ -68,9 +75,15 @@ class PieceNetwork:
         mean = along.sum(0) / np.float32(there.sum())
         values = np.concatenate([mean, along.max(0), facts])
         hidden = np.maximum(values @ self._facts[0] + self._facts[1], 0.0)
-        logits = hidden @ self._answer[0] + self._answer[1]
-        chances = np.exp(logits - logits.max())
-        return chances / chances.sum()
+        known = np.concatenate([along, np.tile(hidden, (len(along), 1))], 1)
+        places = np.maximum(known @ self._part[0] + self._part[1], 0.0)
+        return (_softmax(hidden @ self._answer[0] + self._answer[1]),
+                _softmax(places @ self._part_answer[0] + self._part_answer[1]))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    chances = np.exp(logits - logits.max(-1, keepdims=True))
+    return chances / chances.sum(-1, keepdims=True)
 
 
 def _scaled(strip: np.ndarray) -> np.ndarray:
@@ -111,16 +124,20 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
     """Return a file's weights; raises FedefmError where they are not those of this network."""
     try:
         widths = [len(weights[f'layers.{place}.0.bias']) for place in range(len(STRIDES))]
-        along, hidden = len(weights['along.0.bias']), len(weights['facts.bias'])
+        along, hidden, part = (len(weights[f'{name}.bias']) for name in (
+            'along.0', 'facts', 'part'))
         expected = {f'layers.{place}.0': (after, before, 3, 3) for place, (before, after)
                     in enumerate(zip([CHANNELS, *widths], widths))}
         expected |= {'along.0': (along, ROWS * widths[-1], 3),
                      'facts': (hidden, 2 * along + FACTS),
-                     'answer': (len(ANSWERS), hidden)}
+                     'answer': (len(ANSWERS), hidden),
+                     'part': (part, along + hidden),
+                     'part_answer': (len(ANSWERS), part)}
         found = {name: (weights[f'{name}.weight'], weights[f'{name}.bias']) for name in expected}
     except (KeyError, TypeError) as error:
         raise FedefmError(f'{path} does not have the weights of a judge of pieces: '
-                          f'{error} is missing or no list') from error
+                          f'{error} is missing or no list; one of an earlier version has to be '
+                          'trained anew') from error
     for name, shape in expected.items():
         weight, bias = found[name]
         if (weight.shape, bias.shape) != (shape, shape[:1]) or 0 in shape \
@@ -129,7 +146,7 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
                               f'float32{list(shape)}')
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise FedefmError(f'{path} has numbers in {name} that are not finite')
-    more = weights.keys() - {f'{name}.{part}' for name in expected for part in ('weight', 'bias')}
+    more = weights.keys() - {f'{name}.{end}' for name in expected for end in ('weight', 'bias')}
     if more:
         raise FedefmError(f'{path} has weights that no judge has: '
                           f'{", ".join(sorted(more)[:3])}')

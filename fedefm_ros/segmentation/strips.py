@@ -91,10 +91,22 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
     return seen, facts
 
 
+def columns_of(centerline: np.ndarray) -> np.ndarray:
+    """Return the column of its strip that each point of a centreline lies in, (N,) int."""
+    along, count = _along(centerline)
+    scale = (along[-1] + 2 * BEYOND) / (count - 1)
+    return np.minimum(((along + BEYOND) / scale + 0.5).astype(int), count - 1)
+
+
+def _along(centerline: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return how far along the line each point lies, (N,) px, and how many columns it gets."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(centerline, axis=0).T))])
+    return along, min(LENGTH, round(float(along[-1])) + 2 * BEYOND + 1)
+
+
 def _columns(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return points of the strip's columns, whether each is inside, and pixels per column."""
-    steps = np.hypot(*np.diff(centerline, axis=0).T)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
+    along, count = _along(centerline)
     total = float(along[-1])
     back = min(8.0, total)
     first, last = (np.array([np.interp(place, along, centerline[:, axis]) for axis in (0, 1)])
@@ -103,7 +115,6 @@ def _columns(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     ahead, behind = _unit(end - last), _unit(start - first)
     whole = np.concatenate([[start + BEYOND * behind], centerline, [end + BEYOND * ahead]])
     along = np.concatenate([[-BEYOND], along, [total + BEYOND]])
-    count = min(LENGTH, round(total) + 2 * BEYOND + 1)
     places = np.linspace(along[0], along[-1], count)
     points = np.stack([np.interp(places, along, whole[:, axis]) for axis in (0, 1)], 1)
     inside = np.where((places >= 0) & (places <= total), np.uint8(255), np.uint8(0))

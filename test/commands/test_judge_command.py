@@ -71,6 +71,10 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     engine = SegmentationEngine.open(model, judge=judge)
     assert engine.info.judge_id and engine.min_confidence > 0
     assert 'another plan' in run(*words, '--steps', 5, code=1)
+    further = [tmp_path / 'further' if word == tmp_path / 'run' else word for word in words]
+    run(*further, '--steps', 2, '--start', judge)
+    figures = json.loads((tmp_path / 'trained.json').read_text())
+    assert figures['step'] == 2 and figures['plan']['start'] == engine.info.judge_id
 
 
 def test_what_does_not_go_together_is_refused(collected, model, tmp_path):

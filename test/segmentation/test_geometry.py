@@ -370,9 +370,8 @@ def test_a_networks_mask_goes_on_a_little_beyond_a_tip(factor):
     mask = np.zeros((SIZE * factor, SIZE * factor), np.uint8)
     mask[100 * factor:104 * factor, :300 * factor] = labels.CATHETER
     mask[300 * factor:304 * factor] = labels.GUIDEWIRE  # leaves the image: shows no tip
-    probability = np.where(mask > 0, np.uint8(250), np.uint8(0))
-    by_kind = {found.kind: found for found in extract_instruments(mask)}
-    for found in extract_instruments(mask, probability):
+    by_kind = {found.kind: found for found in analyse(mask).instruments}
+    for found in analyse(mask, overshoot=0.5).instruments:
         expected = by_kind[found.kind]
         back = 0.5 * factor * found.tip_visible
         assert found.tip[0] == pytest.approx(expected.tip[0] - back, abs=0.05)

@@ -14,7 +14,7 @@
 
 """The network that judges pieces, compiled by OpenVINO; see ``segmentation.piece_network``."""
 
-from pathlib import Path
+import threading
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.piece_network import COLUMNS, ROWS, STRIDES
@@ -29,7 +29,7 @@ from openvino import opset13 as ops
 
 
 class OpenVinoPieces:
-    """One infer request: a piece at a time, all threads for each."""
+    """One infer request: a piece at a time, all threads for each, whoever asks."""
 
     def __init__(self, weights: dict[str, np.ndarray], threads: int):
         """Compile the network of weights that were checked."""
@@ -41,24 +41,30 @@ class OpenVinoPieces:
             'ENABLE_CPU_PINNING': False,
         })
         self._request = compiled.create_infer_request()
+        self._lock = threading.Lock()
         self._strip = np.zeros((1, CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
         self._facts = np.zeros((1, FACTS), np.float32)
         self._request.set_input_tensor(0, openvino.Tensor(self._strip, True))
         self._request.set_input_tensor(1, openvino.Tensor(self._facts, True))
 
-    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> np.ndarray:
-        """Return the probabilities of ``ANSWERS``, (3,) float32, of a piece of ``strips``."""
-        self._strip[0], self._facts[0] = strip, facts
-        self._request.infer()
-        return self._request.get_output_tensor().data[0].copy()
+    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities as ``PieceNetwork`` does; raises FedefmError."""
+        with self._lock:
+            self._strip[0], self._facts[0] = strip, facts
+            try:
+                self._request.infer()
+            except RuntimeError as error:
+                raise FedefmError(f'OpenVINO cannot judge a piece: {one_line(error)}') from error
+            whole, places = (self._request.get_output_tensor(n).data[0].copy() for n in (0, 1))
+        return whole, places
 
 
-def compile_pieces(path: Path, weights: dict[str, np.ndarray], threads: int) -> OpenVinoPieces:
-    """Return the compiled network of a file's weights; raises FedefmError."""
+def compile_pieces(weights: dict[str, np.ndarray], threads: int) -> OpenVinoPieces:
+    """Return the compiled network of weights that were checked; raises FedefmError."""
     try:
         return OpenVinoPieces(weights, threads)
     except Exception as error:  # OpenVINO has its own types
-        raise FedefmError(f'OpenVINO cannot compile {path}: {one_line(error)}') from error
+        raise FedefmError(f'OpenVINO cannot compile it: {one_line(error)}') from error
 
 
 def _graph(weights: dict[str, np.ndarray]) -> openvino.Model:
@@ -76,8 +82,16 @@ def _graph(weights: dict[str, np.ndarray]) -> openvino.Model:
     sides = np.array([2, 3])
     mean = ops.divide(ops.reduce_sum(along, sides), ops.reduce_sum(there, sides))
     seen = ops.concat([mean, ops.reduce_max(along, sides), facts], 1)
-    answer = _product(ops.relu(_product(seen, weights, 'facts')), weights, 'answer')
-    return openvino.Model([ops.softmax(answer, 1)], [strip, facts], 'piece_judge')
+    hidden = ops.relu(_product(seen, weights, 'facts'))
+    # (1, places, channels)
+    known = ops.concat([
+        ops.transpose(ops.squeeze(along, np.array([2])), np.array([0, 2, 1])),
+        ops.broadcast(ops.unsqueeze(hidden, np.array([1])),
+                      np.array([1, LENGTH // COLUMNS, len(weights['facts.bias'])]))], 2)
+    part = ops.relu(_product(known, weights, 'part'))
+    answers = _product(hidden, weights, 'answer'), _product(part, weights, 'part_answer')
+    return openvino.Model([ops.softmax(answer, -1) for answer in answers], [strip, facts],
+                          'piece_judge')
 
 
 def _scaled(strip):
@@ -112,4 +126,4 @@ def _convolved(image, weights: dict[str, np.ndarray], name: str, stride: tuple[i
 
 def _product(values, weights: dict[str, np.ndarray], name: str):
     found = ops.matmul(values, weights[f'{name}.weight'], False, True)
-    return ops.add(found, weights[f'{name}.bias'][None])
+    return ops.add(found, weights[f'{name}.bias'])
