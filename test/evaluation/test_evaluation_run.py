@@ -18,8 +18,10 @@ import tracemalloc
 
 from fedefm_ros.evaluation.cases import Case
 from fedefm_ros.evaluation.contestants import Answer
+from fedefm_ros.evaluation.contestants import derived
 from fedefm_ros.evaluation.run import run
 from fedefm_ros.evaluation.summary import summary_of
+from fedefm_ros.segmentation.geometry import extract_instruments
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
@@ -78,3 +80,11 @@ def test_figures_of_a_perfect_answer():
     assert figures['temporal']['tip_jitter_px']['catheter'] == pytest.approx(0.0)
     assert summary.truth_temporal['temporal.flicker'] == 0.0
     assert 'too narrow' in summary.units.what  # four seconds
+
+
+def test_tips_of_true_masks_lie_where_the_masks_end():
+    """Not half a pixel before, as the engine has it of its own masks."""
+    case = next(cases(1))
+    found, expected = derived(case.mask, case), extract_instruments(case.mask)
+    assert len(found) == len(expected) == 1 and found[0].tip_visible
+    assert found[0].tip == pytest.approx(expected[0].tip) and found[0].tip[0] > 39.0
