@@ -37,6 +37,7 @@ from fedefm_ros.segmentation.strips import MEAN_GREY, OF_FIRST_END, OF_LAST_END
 
 import numpy as np
 
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from scipy.stats import rankdata
@@ -180,24 +181,29 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
     One that begins with a judge's weights has no norms, as that has none.
     """
     try:
-        network = PieceJudge(plan.widths, plan.along, norms=start is None)
+        network = PieceJudge(plan.widths, plan.along, norms=not plan.start)
     except ValueError as error:
         raise FedefmError(str(error)) from error
     size = 4 * sum(weights.numel() for weights in network.folded().parameters())
     if size > MAX_BYTES - _DESCRIPTION:
         raise FedefmError(f'a judge of widths {plan.widths} and {plan.along} has {size} bytes, '
                           f'at most {MAX_BYTES - _DESCRIPTION} are allowed')
-    if start is not None:
+    if plan.start:
         _begin_with(network, start, plan)
     return network
 
 
-def _begin_with(network: PieceJudge, start: Path, plan: JudgePlan) -> None:
+def _begin_with(network: PieceJudge, start: Path | None, plan: JudgePlan) -> None:
     """Take a judge's weights, but for layers that it has not: judges once had fewer."""
+    if start is None:
+        raise FedefmError(f'the run begins with the judge {plan.start}: its file is needed')
     file = read_file(start, MAX_BYTES)
     if read_description(file)[0].backbone != BACKBONE or file.model_id != plan.start:
         raise FedefmError(f'{start} is not the judge {plan.start} that the run begins with')
-    theirs, mine = load(file.data), network.state_dict()
+    try:
+        theirs, mine = load(file.data), network.state_dict()
+    except SafetensorError as error:
+        raise FedefmError(f'{start} is damaged: {error}') from error
     wrong = [name for name, weights in theirs.items()
              if name not in mine or mine[name].shape != weights.shape]
     if wrong:

@@ -142,6 +142,8 @@ def test_a_run_begins_with_what_a_judge_knows(sets, tmp_path):
     trainer = JudgeTrainer(plan, tmp_path / 'more', *sets, COLLECTIONS, start=old)
     assert trainer.chances(sets[1])[0] == pytest.approx(
         np.stack([said for said, _ in Judge(judge)(strips, facts)]), abs=1e-5)
+    with pytest.raises(FedefmError, match='its file is needed'):
+        JudgeTrainer(plan, tmp_path / 'none', *sets, COLLECTIONS)
     for other, message in ((replace(plan, start='0' * 16), 'is not the judge 0000'),
                            (replace(plan, along=40), 'has other layers than widths .* and 40')):
         with pytest.raises(FedefmError, match=message):

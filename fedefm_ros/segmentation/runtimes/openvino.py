@@ -41,6 +41,18 @@ def _has_bf16() -> bool:
     return 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
+def request_of(model: openvino.Model, threads: int, precision: str) -> openvino.InferRequest:
+    """Return a network compiled for one inference at a time, on so many cores."""
+    return core().compile_model(model, 'CPU', {
+        'INFERENCE_PRECISION_HINT': precision,  # bf16 is the silent default where there is any
+        'INFERENCE_NUM_THREADS': threads,
+        'NUM_STREAMS': 1,
+        'PERFORMANCE_HINT': 'LATENCY',
+        # Pinned threads of several processes meet on the same cores.
+        'ENABLE_CPU_PINNING': False,
+    }).create_infer_request()
+
+
 class OpenVinoRuntime:
     """One infer request that works on memory it was given once."""
 
@@ -52,15 +64,7 @@ class OpenVinoRuntime:
         self.precision = precision
         if precision == 'int8':  # of the convolutions; this is of all else
             precision = 'bf16' if _has_bf16() else 'f32'
-        compiled = core().compile_model(core().read_model(graph.onnx), 'CPU', {
-            'INFERENCE_PRECISION_HINT': precision,  # bf16 is the silent default where there is any
-            'INFERENCE_NUM_THREADS': threads,
-            'NUM_STREAMS': 1,
-            'PERFORMANCE_HINT': 'LATENCY',
-            # Pinned threads of several processes meet on the same cores.
-            'ENABLE_CPU_PINNING': False,
-        })
-        self._request = compiled.create_infer_request()
+        self._request = request_of(core().read_model(graph.onnx), threads, precision)
         size = graph.spec.input_size
         self._image = np.zeros((size, size), np.uint8)
         self._labels = np.zeros((size, size), np.uint8)

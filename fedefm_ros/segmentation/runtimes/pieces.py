@@ -18,7 +18,7 @@ import threading
 
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.piece_network import COLUMNS, ROWS, STRIDES
-from fedefm_ros.segmentation.runtimes.openvino import core
+from fedefm_ros.segmentation.runtimes.openvino import request_of
 from fedefm_ros.segmentation.runtimes.runtime import one_line
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, HALF, LENGTH, MEAN_GREY
 
@@ -33,14 +33,7 @@ class OpenVinoPieces:
 
     def __init__(self, weights: dict[str, np.ndarray], threads: int):
         """Compile the network of weights that were checked."""
-        compiled = core().compile_model(_graph(weights), 'CPU', {
-            'INFERENCE_PRECISION_HINT': 'f32',
-            'INFERENCE_NUM_THREADS': threads,
-            'NUM_STREAMS': 1,
-            'PERFORMANCE_HINT': 'LATENCY',
-            'ENABLE_CPU_PINNING': False,
-        })
-        self._request = compiled.create_infer_request()
+        self._request = request_of(_graph(weights), threads, 'f32')
         self._lock = threading.Lock()
         self._strip = np.zeros((1, CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
         self._facts = np.zeros((1, FACTS), np.float32)
