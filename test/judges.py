@@ -22,7 +22,8 @@ from fedefm_ros.segmentation.piece_network import ANSWERS
 
 import torch
 
-SMALL = {'widths': [4, 4, 6, 6, 8], 'along': 8, 'hidden': 6, 'part': 4}
+SMALL = {'widths': [4, 4, 6, 6, 8], 'along': 8, 'hidden': 6, 'part': 4,
+         'overview': [2, 3, 3, 4, 5], 'end': [2, 3, 3, 4, 5]}
 # The fact that tells a piece's length, in 512 px.
 OF_LENGTH = 1
 

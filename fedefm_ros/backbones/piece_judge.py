@@ -12,32 +12,41 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A judge of pieces: what a strip shows, nothing, a catheter or a guidewire, and where."""
+"""A judge of pieces: nothing, catheter or guidewire, what each part is, and where tips are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fedefm_ros.backbones.limits import check_sizes
-from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, ROWS, STRIDES
-from fedefm_ros.segmentation.piece_network import WIDTHS
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
+from fedefm_ros.segmentation.overviews import LAYERS, SIDE
+from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, END_LEFT
+from fedefm_ros.segmentation.piece_network import END_STRIDES, END_WIDTHS, GRAIN
+from fedefm_ros.segmentation.piece_network import OVERVIEW_WIDTHS, ROWS, STRIDES, WIDTHS
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, MEAN_GREY
 
 import torch
 from torch import nn
 
 
+#: Parts of the network that see one kind of picture each.
+BRANCHES = ('strip', 'overview', 'ends')
+
+
 class PieceJudge(nn.Module):
     """
-    Map strips and facts to logits of ``ANSWERS``: of each piece, and of each place along it.
+    Map what is known of pieces to logits of ``ANSWERS``: of each, and of each place along it.
 
     Convolutions over the strip, one along it, the mean and the greatest of what is found along
-    it, and two layers that see the facts besides. Two more tell what each place is, from what is
-    found there and what is known of the whole.
+    it, and two layers that see the facts and what convolutions make of the overview besides. Two
+    more tell what each place is, from what is found there and what is known of the whole.
     """
 
     def __init__(self, widths: Sequence[int] = WIDTHS, along: int = ALONG,
-                 hidden: int = 64, part: int = 48, norms: bool = False):
+                 hidden: int = 64, part: int = 48,
+                 overview: Sequence[int] = OVERVIEW_WIDTHS, end: Sequence[int] = END_WIDTHS,
+                 norms: Collection[str] = ()):
         """
         Make the network with random weights.
 
@@ -45,35 +54,61 @@ class PieceJudge(nn.Module):
         :param along: channels of the layer along it.
         :param hidden: width of the layer that sees the facts.
         :param part: width of the layer that sees one place.
-        :param norms: with batch normalisation, for training; see ``folded``.
+        :param overview: channels of the four layers over the overview, and of the one after them.
+        :param end: channels of the four layers over the view of an end, and of the one after them.
+        :param norms: which of ``BRANCHES`` have batch normalisation, for training; see
+            ``folded``.
         """
         super().__init__()
         if len(widths) != len(STRIDES):
             raise ValueError(f'widths {widths} must be {len(STRIDES)} numbers')
+        if len(overview) != len(OVERVIEW_WIDTHS):
+            raise ValueError(f'overview {overview} must be {len(OVERVIEW_WIDTHS)} numbers')
+        if len(end) != len(END_WIDTHS):
+            raise ValueError(f'end {end} must be {len(END_WIDTHS)} numbers')
+        (*over, context), (*at_end, of_end) = overview, end
         check_sizes(along=(along, 1024), hidden=(hidden, 1024), part=(part, 1024),
-                    **{f'width_{n}': (width, 1024) for n, width in enumerate(widths)})
-        self.config = {'widths': list(widths), 'along': along, 'hidden': hidden, 'part': part}
+                    **{f'width_{n}': (width, 1024) for n, width in enumerate(widths)},
+                    **{f'overview_{n}': (width, 1024) for n, width in enumerate(overview)},
+                    **{f'end_{n}': (width, 1024) for n, width in enumerate(end)})
+        self.config = {'widths': list(widths), 'along': along, 'hidden': hidden, 'part': part,
+                       'overview': list(overview), 'end': list(end)}
 
-        def block(convolution: nn.Module, norm: type[nn.Module]) -> nn.Module:
-            return nn.Sequential(convolution, *([norm(convolution.out_channels)] * norms),
-                                 nn.ReLU())
+        def block(convolution: nn.Module, branch: str) -> nn.Module:
+            norm = nn.BatchNorm1d if isinstance(convolution, nn.Conv1d) else nn.BatchNorm2d
+            return nn.Sequential(
+                convolution, *[norm(convolution.out_channels)] * (branch in norms), nn.ReLU())
 
         self.layers = nn.ModuleList(
-            block(nn.Conv2d(before, after, 3, stride, 1), nn.BatchNorm2d)
+            block(nn.Conv2d(before, after, 3, stride, 1), 'strip')
             for before, after, stride in zip([CHANNELS, *widths], widths, STRIDES))
-        self.along = block(nn.Conv1d(widths[-1] * ROWS, along, 3, 1, 1), nn.BatchNorm1d)
+        self.along = block(nn.Conv1d(widths[-1] * ROWS, along, 3, 1, 1), 'strip')
         self.facts = nn.Linear(2 * along + FACTS, hidden)
         self.answer = nn.Linear(hidden, len(ANSWERS))
         self.part = nn.Linear(along + hidden, part)
-        self.part_answer = nn.Linear(part, len(ANSWERS))
+        self.part_answer = nn.Linear(part, COLUMNS // GRAIN * len(ANSWERS))
+        self.overview = nn.ModuleList(
+            block(nn.Conv2d(before, after, 3, 2, 1), 'overview')
+            for before, after in zip([LAYERS, *over], over))
+        self.context = nn.Linear(over[-1] * (SIDE >> len(over)) ** 2, context)
+        self.of_context = nn.Linear(context, hidden)
+        self.ends = nn.ModuleList(
+            block(nn.Conv2d(before, after, 3, stride, 1), 'ends')
+            for before, after, stride in zip([END_LAYERS, *at_end], at_end, END_STRIDES))
+        self.end = nn.Linear(at_end[-1] * END_LEFT[0] * END_LEFT[1], of_end)
+        self.tip = nn.Linear(of_end, 3)
         self.dropout = nn.Dropout(0.1)
+        # What is to be seen along a piece tells the most: at first it is as if there was no more.
+        nn.init.zeros_(self.of_context.weight)
+        nn.init.zeros_(self.of_context.bias)
 
-    def forward(self, strips: torch.Tensor,
+    def forward(self, strips: torch.Tensor, overviews: torch.Tensor,
                 facts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Return the logits of the pieces, (B, 3), and of every 16 columns of each, (B, 16, 3).
+        Return the logits of the pieces, (B, 3), and of each of their places, (B, 64, 3).
 
         :param strips: (B, CHANNELS, 33, 256) float32 as ``scaled`` makes them.
+        :param overviews: (B, LAYERS, SIDE, SIDE) float32 of 0 to 1.
         :param facts: (B, FACTS) float32.
         """
         there = nn.functional.max_pool1d((strips[:, -1, :1] > 0).float(), COLUMNS)
@@ -83,16 +118,35 @@ class PieceJudge(nn.Module):
         found = self.along(found.flatten(1, 2)) * there
         mean = found.sum(2) / there.sum(2)
         seen = torch.cat([mean, found.amax(2), facts], 1)
-        whole = self.facts(seen).relu()
+        around = overviews
+        for layer in self.overview:
+            around = layer(around)
+        context = self.of_context(self.context(around.flatten(1)).relu())
+        whole = (self.facts(seen) + context).relu()
         places = found.transpose(1, 2)
         known = torch.cat([places, whole[:, None].expand(-1, places.shape[1], -1)], 2)
-        return self.answer(self.dropout(whole)), self.part_answer(self.part(known).relu())
+        answers = self.part_answer(self.part(known).relu())
+        return self.answer(self.dropout(whole)), answers.reshape(len(answers), -1, len(ANSWERS))
+
+    def tips(self, ends: torch.Tensor) -> torch.Tensor:
+        """
+        Return what is to be seen at ends, (B, 3).
+
+        The logit of a tip being near, and where it lies from the end, in pixels along and aside.
+
+        :param ends: (B, END_LAYERS, 33, 64) float32 as ``scaled_ends`` makes them.
+        """
+        found = ends
+        for layer in self.ends:
+            found = layer(found)
+        return self.tip(self.end(found.flatten(1)).relu())
 
     def folded(self) -> PieceJudge:
         """Return the same function without batch normalisation."""
         plain = PieceJudge(**self.config)
         with torch.no_grad():
-            for mine, other in zip([*self.layers, self.along], [*plain.layers, plain.along]):
+            for mine, other in zip([*self.layers, self.along, *self.overview, *self.ends],
+                                   [*plain.layers, plain.along, *plain.overview, *plain.ends]):
                 convolution, norm = mine[0], mine[1]
                 if isinstance(norm, nn.ReLU):  # there is none
                     other[0].load_state_dict(convolution.state_dict())
@@ -101,7 +155,8 @@ class PieceJudge(nn.Module):
                 shape = (-1, *[1] * (convolution.weight.ndim - 1))
                 other[0].weight.copy_(convolution.weight * gain.view(shape))
                 other[0].bias.copy_((convolution.bias - norm.running_mean) * gain + norm.bias)
-            for name in ('facts', 'answer', 'part', 'part_answer'):
+            for name in ('facts', 'answer', 'part', 'part_answer', 'context', 'of_context', 'end',
+                         'tip'):
                 getattr(plain, name).load_state_dict(getattr(self, name).state_dict())
         return plain.eval()
 
@@ -114,4 +169,12 @@ def scaled(strips: torch.Tensor) -> torch.Tensor:
     values[:, :-1][:, grey] = (values[:, :-1][:, grey] - MEAN_GREY) / GREYS * there
     values[:, :-1][:, ~grey] /= 255.0
     values[:, -1:] = 0.5 * there + values[:, -1:] / 510.0
+    return values
+
+
+def scaled_ends(ends: torch.Tensor) -> torch.Tensor:
+    """Return views of ends, (..., END_LAYERS, H, W) uint8, as the network takes them: float32."""
+    values = ends.float()
+    values[..., 0, :, :] = (values[..., 0, :, :] - MEAN_GREY) / GREYS
+    values[..., 1, :, :] /= 255.0
     return values

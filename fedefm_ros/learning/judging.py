@@ -21,32 +21,29 @@ from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 
-from fedefm_ros import labels
 from fedefm_ros.backbones.checkpoint import ModelSpec, read_description, read_file
 from fedefm_ros.backbones.checkpoint import save_checkpoint
-from fedefm_ros.backbones.piece_judge import PieceJudge, scaled
+from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge, scaled, scaled_ends
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.loop import Loop
-from fedefm_ros.learning.pieces import Collection, Pieces, UNTOLD
-from fedefm_ros.learning.shuffled import Shuffled
-from fedefm_ros.segmentation.division import divided
+from fedefm_ros.learning.piece_measures import measures, tip_measures
+from fedefm_ros.learning.piece_samples import TrainingPieces
+from fedefm_ros.learning.piece_truth import UNTOLD
+from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.segmentation.judge import BACKBONE, MAX_BYTES
-from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, WIDTHS
-from fedefm_ros.segmentation.strips import MEAN_GREY, OF_FIRST_END, OF_LAST_END
+from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, GRAIN, WIDTHS
 
 import numpy as np
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from scipy.stats import rankdata
-
 import torch
 from torch import nn
 
-#: Shares of the true length at which false instruments are counted.
-KEPT = (0.98, 0.96, 0.94, 0.92)
+# How much a pixel's error counts in the loss of tips.
+_TIP_PLACE = 0.3
 # Bytes that a judge's file has besides its weights, at most.
 _DESCRIPTION = 1 << 17
 
@@ -71,6 +68,8 @@ class JudgePlan:
     """Decay of the averaged weights, which are what is kept in the end."""
     part_weight: float = 0.5
     """How much the loss of what the places are counts beside that of what the pieces are."""
+    tip_weight: float = 0.5
+    """How much the loss of where tips are counts beside it."""
     kept: float = 0.975
     """Share of the true length that the limit has to leave, on the validation pieces."""
     start: str = ''
@@ -115,32 +114,43 @@ class JudgeTrainer(Loop):
         """Train to the plan's end; ``report`` follows each step."""
         first = self.step * self.plan.batch
         if self.step < self.plan.steps:
-            self.follow(_TrainingStrips(self._training, self.plan, first), check_every, report)
+            self.follow(TrainingPieces(self._training, self.plan, first), check_every, report)
 
-    def outputs(self, pieces: tuple[torch.Tensor, torch.Tensor]
-                ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the logits of a batch, see ``PieceJudge``."""
+    def outputs(self, pieces: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return the logits of a batch, see ``PieceJudge``, and what it says of the ends."""
         # What is dropped is the step's: a run that was stopped goes on as it would have.
         torch.manual_seed(1_000_003 * self.plan.seed + self.step)
-        return self.network(*self._taken(*pieces))
+        return self._said(self.network, *pieces)
 
-    def loss(self, logits: tuple[torch.Tensor, torch.Tensor],
-             target: torch.Tensor) -> torch.Tensor:
-        """
-        Return the cross-entropy of the pieces and, weighed, that of their places, a scalar.
+    def on_device(self, target: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Return a batch's targets where the network computes."""
+        return tuple(one.to(self.device) for one in target)
 
-        :param target: (B, 1 + places): what the piece is, and each of its places.
+    def loss(self, logits: tuple[torch.Tensor, ...],
+             target: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """
-        whole = nn.functional.cross_entropy(logits[0], target[:, 0])
-        if not (target[:, 1:] != UNTOLD).any():
-            return whole
-        return whole + self.plan.part_weight * nn.functional.cross_entropy(
-            logits[1].flatten(0, 1), target[:, 1:].flatten(), ignore_index=UNTOLD)
+        Return the cross-entropy of the pieces, and that of places and tips, weighed: a scalar.
+
+        :param target: (B, 1 + places), what the piece is and each of its places; (B, 2, 2) how
+            far from its ends the tips are, NaN where there is none.
+        """
+        (answers, places, at_ends), (told, tips) = logits, target
+        loss = nn.functional.cross_entropy(answers, told[:, 0])
+        if (told[:, 1:] != UNTOLD).any():
+            loss = loss + self.plan.part_weight * nn.functional.cross_entropy(
+                places.flatten(0, 1), told[:, 1:].flatten(), ignore_index=UNTOLD)
+        there = tips.isfinite().all(-1)
+        of_tips = nn.functional.binary_cross_entropy_with_logits(at_ends[..., 0], there.float())
+        if there.any():
+            of_tips = of_tips + _TIP_PLACE * nn.functional.smooth_l1_loss(
+                at_ends[there][:, 1:], tips[there], beta=0.5)
+        return loss + self.plan.tip_weight * of_tips
 
     def check(self, loss: float) -> dict[str, float]:
         """Validate, write the judge, the state and the log; return the measures."""
-        chances, places = self.chances(self._validation)
+        chances, places, at_ends = self.chances(self._validation)
         scores, limit = measures(chances, places, self._validation, self.plan.kept)
+        scores |= tip_measures(at_ends, self._validation.tips)
         self.log.append({'step': self.step, 'loss': loss, **scores})
         self.average.eval()
         plain = self.average.module.folded()
@@ -155,23 +165,27 @@ class JudgeTrainer(Loop):
         write_atomically(self.folder / 'log.jsonl', lines.encode())
         return scores
 
-    def chances(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the averaged weights say of pieces, as ``PieceNetwork`` does."""
+    def chances(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what the averaged weights say of pieces and ends, as ``PieceNetwork`` does."""
         self.average.eval()
         found = []
         with torch.inference_mode():
             for first in range(0, len(pieces), 64):
                 part = [pieces[n] for n in range(first, min(first + 64, len(pieces)))]
-                strips, facts = (torch.from_numpy(np.stack(column))
-                                 for column in list(zip(*part))[:2])
-                found.append([logits.softmax(-1).cpu()
-                              for logits in self.average(*self._taken(strips, facts))])
-        whole, places = (torch.cat(column).numpy() for column in zip(*found))
-        return whole, places
+                seen = (torch.from_numpy(np.stack(column)) for column in list(zip(*part))[:4])
+                answers, told, tips = self._said(self.average.module, *seen)
+                tips[..., 0] = tips[..., 0].sigmoid()
+                found.append([one.cpu() for one in (answers.softmax(-1), told.softmax(-1), tips)])
+        whole, places, at_ends = (torch.cat(column).numpy() for column in zip(*found))
+        return whole, places, at_ends
 
-    def _taken(self, strips, facts):
-        strips = scaled(strips.to(self.device)).contiguous(memory_format=self.memory_format)
-        return strips, facts.to(self.device)
+    def _said(self, network: PieceJudge, strips, overviews, ends, facts):
+        pictures = (scaled(strips.to(self.device)), overviews.to(self.device) / 255.0,
+                    scaled_ends(ends.to(self.device)).flatten(0, 1))
+        strips, overviews, ends = (one.contiguous(memory_format=self.memory_format)
+                                   for one in pictures)
+        return (*network(strips, overviews, facts.to(self.device)),
+                network.tips(ends).reshape(-1, 2, 3))
 
 
 def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
@@ -180,8 +194,12 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
 
     One that begins with a judge's weights has no norms, as that has none.
     """
+    theirs = _weights_of(start, plan) if plan.start else {}
+    has = {'strip': 'layers.0.0.weight', 'overview': 'overview.0.0.weight',
+           'ends': 'ends.0.0.weight'}
     try:
-        network = PieceJudge(plan.widths, plan.along, norms=not plan.start)
+        network = PieceJudge(plan.widths, plan.along, norms=[
+            branch for branch in BRANCHES if has[branch] not in theirs])
     except ValueError as error:
         raise FedefmError(str(error)) from error
     size = 4 * sum(weights.numel() for weights in network.folded().parameters())
@@ -189,110 +207,34 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
         raise FedefmError(f'a judge of widths {plan.widths} and {plan.along} has {size} bytes, '
                           f'at most {MAX_BYTES - _DESCRIPTION} are allowed')
     if plan.start:
-        _begin_with(network, start, plan)
+        _begin_with(network, theirs, start, plan)
     return network
 
 
-def _begin_with(network: PieceJudge, start: Path | None, plan: JudgePlan) -> None:
-    """Take a judge's weights, but for layers that it has not: judges once had fewer."""
+def _weights_of(start: Path | None, plan: JudgePlan) -> dict[str, torch.Tensor]:
+    """Return the weights of the judge that a run begins with."""
     if start is None:
         raise FedefmError(f'the run begins with the judge {plan.start}: its file is needed')
     file = read_file(start, MAX_BYTES)
     if read_description(file)[0].backbone != BACKBONE or file.model_id != plan.start:
         raise FedefmError(f'{start} is not the judge {plan.start} that the run begins with')
     try:
-        theirs, mine = load(file.data), network.state_dict()
+        return load(file.data)
     except SafetensorError as error:
         raise FedefmError(f'{start} is damaged: {error}') from error
+
+
+def _begin_with(network: PieceJudge, theirs: dict[str, torch.Tensor], start: Path,
+                plan: JudgePlan) -> None:
+    """Take a judge's weights, but for layers that it has not: judges once had fewer."""
+    mine = network.state_dict()
+    # One of an earlier version told the places more coarsely.
+    for name in ('part_answer.weight', 'part_answer.bias'):
+        if name in theirs and len(theirs[name]) == len(ANSWERS):
+            theirs[name] = theirs[name].repeat(COLUMNS // GRAIN, *[1] * (theirs[name].ndim - 1))
     wrong = [name for name, weights in theirs.items()
              if name not in mine or mine[name].shape != weights.shape]
     if wrong:
         raise FedefmError(f'{start} has other layers than widths {plan.widths} and {plan.along} '
                           f'make: {", ".join(wrong[:3])}')
     network.load_state_dict(theirs, strict=False)
-
-
-class _TrainingStrips(Shuffled):
-    """Pieces turned around, mirrored, and otherwise as another frame might show them."""
-
-    def sample(self, rng, strip, facts, answer, parts):
-        """Return ((strip, facts), answers), the piece's and those of its places."""
-        strip, facts = strip.copy(), facts.copy()
-        if rng.random() < 0.5:
-            strip = strip[:, ::-1]
-        if rng.random() < 0.5:
-            length = int((strip[0, 0] > 0).sum())
-            strip[:, :, :length] = strip[:, :, :length][:, :, ::-1].copy()
-            parts = np.concatenate([parts[:length][::-1], parts[length:]])
-            first, last = list(OF_FIRST_END), list(OF_LAST_END)
-            facts[first + last] = facts[last + first]
-        grey = strip[:-1:3].astype(np.float32)
-        there = grey > 0
-        grey = MEAN_GREY + (grey - MEAN_GREY) * rng.uniform(0.8, 1.25)
-        grey += rng.normal(0.0, rng.uniform(0.0, 6.0), grey.shape)
-        strip[:-1:3] = np.where(there, np.clip(grey, 1.0, 255.0), 0.0)
-        # What the segmentation network thinks is not all there is to be seen.
-        for layer in (1, 2):
-            if rng.random() < 0.1:
-                strip[layer:-1:3] = 0
-        facts += rng.normal(0.0, 0.03, facts.shape).astype(np.float32)
-        if rng.random() < 0.1:
-            facts[:] = 0.0
-        answers = torch.from_numpy(np.concatenate([[answer], at_places(parts)]).astype(np.int64))
-        return (torch.from_numpy(np.ascontiguousarray(strip)), torch.from_numpy(facts)), answers
-
-
-def at_places(parts: np.ndarray) -> np.ndarray:
-    """Return what is told of the middle of every 16 columns, (..., LENGTH) to (..., places)."""
-    return parts[..., COLUMNS // 2::COLUMNS]
-
-
-def measures(chances: np.ndarray, places: np.ndarray, pieces: Pieces,
-             kept: float) -> tuple[dict[str, float], float]:
-    """
-    Return what a judge is worth on pieces, and the limit that leaves ``kept`` of the true length.
-
-    The measures: the area under the curve of true and false pieces; false instruments a frame
-    where ``KEPT`` of the true length stay; the share of the length of either class that is called
-    the other; the share of the places of true pieces that are called what they are not, nothing
-    or another class, as wholes and as they are ``divided``.
-
-    :param chances: (N, 3).
-    :param places: (N, places, 3).
-    """
-    true, length = pieces.answers > 0, pieces.lengths
-    sure = 1.0 - chances[:, 0]
-    order = sure.argsort(kind='stable')
-    positive, negative = int(true.sum()), int((~true).sum())
-    # Mann and Whitney's statistic: the share of pairs in the right order, ties half.
-    scores = {'area': float((rankdata(sure)[true].sum() - positive * (positive + 1) / 2)
-                            / (positive * negative))}
-
-    def limit_of(share: float) -> float:
-        """Return the highest limit at which so much of the true length stays."""
-        down = order[::-1][true[order[::-1]]]
-        enough = np.searchsorted(np.cumsum(length[down]), share * length[true].sum())
-        return float(sure[down[min(enough, len(down) - 1)]])
-
-    for share in KEPT:
-        false = (~true & (sure >= limit_of(share))).sum() / pieces.frames
-        scores[f'false_at_{100 * share:.0f}'] = float(false)
-    kind = np.where(chances[:, 2] > chances[:, 1], labels.GUIDEWIRE, labels.CATHETER)
-    for label in (labels.CATHETER, labels.GUIDEWIRE):
-        mine = pieces.answers == label
-        wrong = float(length[mine & (kind != label)].sum() / max(length[mine].sum(), 1e-6))
-        scores[f'wrong_{labels.NAMES[label]}'] = wrong
-    told = at_places(pieces.parts)
-    known = (told != UNTOLD) & true[:, None]
-    scores['wrong_as_wholes'] = _share((told != kind[:, None])[known])
-    found = told.copy()
-    for number in np.flatnonzero(known.any(1)):
-        inside = told[number] != UNTOLD
-        found[number, inside] = divided(places[number, inside], np.ones(inside.sum()),
-                                        kind[number])
-    scores['wrong_divided'] = _share((told != found)[known])
-    return scores, min(limit_of(kept), 0.999)
-
-
-def _share(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else 0.0

@@ -80,6 +80,10 @@ class Loop:
         """Return what the network gives for a batch."""
         return self.network(image.to(self.device, memory_format=self.memory_format))
 
+    def on_device(self, target: torch.Tensor) -> torch.Tensor:
+        """Return a batch's targets where the network computes."""
+        return target.to(self.device)
+
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a scalar."""
         raise NotImplementedError
@@ -115,7 +119,7 @@ class Loop:
             group['lr'] = learning_rate_at(self.plan, self.step)
         with self.precision():
             logits = self.outputs(image)
-        loss = self.loss(logits, target.to(self.device))
+        loss = self.loss(logits, self.on_device(target))
         self._optimiser.zero_grad()
         loss.backward()
         # Infinite gradients show up in their norm; a finite loss can have them.

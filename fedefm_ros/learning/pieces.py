@@ -24,19 +24,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 import json
 from pathlib import Path
+from typing import NamedTuple
 
-from fedefm_ros import labels
 from fedefm_ros.backbones.spec import Normalisation
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.imaging.frame import GroundTruth
+from fedefm_ros.learning.piece_truth import along_strip, answers, tips_from
 from fedefm_ros.learning.simulated import FRAMES_PER_SCENE, SimulatedFrames
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS, VIEW, views_of_pieces
 from fedefm_ros.segmentation.geometry import analyse
-from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.overviews import LAYERS, overviews, SIDE
 from fedefm_ros.segmentation.postprocess import remove_specks, SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.runtimes.runtime import Runtime
-from fedefm_ros.segmentation.strips import CHANNELS, columns_of, FACTS, HALF, LENGTH, strips
+from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH, strips
 from fedefm_ros.simulation.config import SceneConfig
 
 import numpy as np
@@ -45,13 +47,11 @@ import numpy as np
 SHARES = {'human': 0.31, 'animal': 0.23, 'phantom': 0.23, 'simulation': 0.23}
 #: Frames of a file: an interrupted collection takes those of the last one again.
 FRAMES_PER_FILE = 400
-#: Pixels from a true centreline within which a piece's points are right, and how many must be.
-TOLERANCE, RIGHT_SHARE = 4.0, 0.5
-#: What a column of a strip is beyond its piece.
-UNTOLD = 255
 
 _SOURCE = 'collection.json'
-_KEYS = ('strips', 'parts', 'facts', 'answers', 'lengths', 'confidences')
+_PICTURES = ('strips', 'overviews', 'ends')
+_KNOWN = ('parts', 'tips', 'facts', 'answers', 'lengths', 'confidences')
+_KEYS = _PICTURES + _KNOWN
 
 
 @dataclass(frozen=True)
@@ -173,108 +173,77 @@ def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: S
         pieces = analyse(mask, probability, quick=True).instruments
         seen, facts = strips(prepared, mask, probability, pieces)
         found['strips'] += list(seen)
+        found['overviews'] += list(overviews(prepared, mask, probability, pieces))
+        found['ends'] += list(views_of_pieces(prepared, probability, pieces))
         found['facts'] += list(facts)
         for piece, (answer, part) in zip(pieces, answers(pieces, truth)):
             found['answers'].append(answer)
             found['parts'].append(along_strip(piece, part))
+            found['tips'].append(tips_from(piece, truth))
         found['lengths'] += [piece.length_px for piece in pieces]
         found['confidences'] += [piece.confidence for piece in pieces]
     if not found['facts']:
         raise FedefmError(f'nothing was found in frames {numbers.start} to {numbers.stop}: the '
                           'models see nothing')
-    kinds = {'answers': np.uint8, 'parts': np.uint8, 'lengths': np.float32,
+    kinds = {'answers': np.uint8, 'parts': np.uint8, 'tips': np.float32, 'lengths': np.float32,
              'confidences': np.float32}
     arrays = {key: np.array(values, kinds.get(key)) for key, values in found.items()}
     return save(arrays, {'frames': str(len(numbers))})
 
 
-def answers(pieces: Sequence[Instrument],
-            truth: GroundTruth) -> list[tuple[int, np.ndarray]]:
-    """
-    Return what each piece is, 0 nothing, else its ``labels`` value, and what each point of it is.
+class Piece(NamedTuple):
+    """What is to be seen of a piece, and what it is."""
 
-    It is an instrument where at least half of its points lie within 4 px of a true centreline in
-    the image, and of that kind to which most of these belong. A point, (N,) uint8, is of that
-    to which it lies so near, 0 where there is none.
-    """
-    height, width = truth.mask.shape
-    lines, kinds = [], []
-    for instrument in truth.instruments:
-        line = _by_pixels(instrument.centerline)
-        near = np.rint(line).astype(int)
-        line = line[(near >= 0).all(1) & (near[:, 0] < width) & (near[:, 1] < height)]
-        lines.append(line)
-        kinds.append(np.full(len(line), instrument.kind))
-    if not sum(map(len, lines)):
-        return [(0, np.zeros(len(piece.centerline), np.uint8)) for piece in pieces]
-    points, kind = np.concatenate(lines), np.concatenate(kinds)
-    result = []
-    for piece in pieces:
-        away = np.hypot(*(piece.centerline[:, None] - points[None]).transpose(2, 0, 1))
-        right = away.min(1) <= TOLERANCE
-        part = np.where(right, kind[away.argmin(1)], 0).astype(np.uint8)
-        answer = 0
-        if right.mean() >= RIGHT_SHARE:
-            wire = (part[right] == labels.GUIDEWIRE).mean()
-            answer = labels.GUIDEWIRE if wire > 0.5 else labels.CATHETER
-        result.append((answer, part))
-    return result
-
-
-def along_strip(piece: Instrument, part: np.ndarray) -> np.ndarray:
-    """Return what each column of a piece's strip is, (LENGTH,) uint8; ``UNTOLD`` beyond it."""
-    columns = columns_of(piece.centerline)
-    inside = np.arange(columns[0], columns[-1] + 1)
-    result = np.full(LENGTH, UNTOLD, np.uint8)
-    # The last point's at or before it.
-    result[inside] = part[np.searchsorted(columns, inside, 'right') - 1]
-    return result
-
-
-def _by_pixels(line: np.ndarray) -> np.ndarray:
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-    places = np.arange(0.0, along[-1], 1.0)
-    return np.stack([np.interp(places, along, line[:, axis]) for axis in (0, 1)], 1)
+    strip: np.ndarray
+    overview: np.ndarray
+    ends: np.ndarray
+    facts: np.ndarray
+    answer: int
+    part: np.ndarray
+    """(LENGTH,) uint8: what each column of the strip is."""
+    tips: np.ndarray
+    """(2, 2) float32, see ``tips_from``."""
 
 
 class Pieces(Sequence):
-    """Pieces of one or more folders: (strip, facts, answer, parts); strips stay on the disk."""
+    """Pieces of one or more folders; their pictures stay on the disk."""
 
     def __init__(self, folders: Sequence[Path]):
         """Open the files; raises FedefmError where there are none or one is damaged."""
         self._files = []
         self.frames = 0
-        known: dict[str, list[np.ndarray]] = {key: [] for key in _KEYS[1:]}
+        known: dict[str, list[np.ndarray]] = {key: [] for key in _KNOWN}
         for folder in folders:
             paths = sorted(folder.glob('*.safetensors'))
             if not paths:
                 raise FedefmError(f'{folder} holds no pieces; ./run judge collect makes them')
             for path in paths:
-                frames, seen, more = _read(path)
+                frames, pictures, more = _read(path)
                 self.frames += frames
-                self._files.append(seen)
+                self._files.append(pictures)
                 for key, values in more.items():
                     known[key].append(values)
         self._starts = np.cumsum([0, *(len(part) for part in known['facts'])])
-        self.parts, self.facts, self.answers, self.lengths, self.confidences = (
-            np.concatenate(known[key]) for key in _KEYS[1:])
+        self.parts, self.tips, self.facts, self.answers, self.lengths, self.confidences = (
+            np.concatenate(known[key]) for key in _KNOWN)
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.answers)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-        """Return strip, facts, answer and what each column is of one."""
+    def __getitem__(self, index: int) -> Piece:
+        """Return one."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         file = int(np.searchsorted(self._starts, index, 'right')) - 1
         place = int(index - self._starts[file])
-        strip = self._files[file][place:place + 1][0]
-        return strip, self.facts[index], int(self.answers[index]), self.parts[index]
+        pictures = (pictures[place:place + 1][0] for pictures in self._files[file])
+        return Piece(*pictures, self.facts[index], int(self.answers[index]), self.parts[index],
+                     self.tips[index])
 
 
 def _read(path: Path):
-    """Return frames, strips (not read yet) and the other arrays of a file; FedefmError."""
+    """Return frames, pictures (not read yet) and the other arrays of a file; FedefmError."""
     from safetensors import safe_open, SafetensorError
     try:
         file = safe_open(path, 'numpy')
@@ -282,15 +251,18 @@ def _read(path: Path):
         missing = set(_KEYS) - set(file.keys())
         if missing:
             raise KeyError(f'{", ".join(sorted(missing))} (a later version collects that)')
-        seen = file.get_slice('strips')
-        more = {key: file.get_tensor(key) for key in _KEYS[1:]}
+        pictures = [file.get_slice(key) for key in _PICTURES]
+        more = {key: file.get_tensor(key) for key in _KNOWN}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise FedefmError(f'{path} is damaged: {error}; remove it to collect it anew') from error
     count = len(more['answers'])
-    shapes = {'strips': [count, CHANNELS, 2 * HALF + 1, LENGTH], 'facts': [count, FACTS],
-              'parts': [count, LENGTH], **{key: [count] for key in _KEYS[3:]}}
-    found = {'strips': seen.get_shape(), **{key: list(more[key].shape) for key in more}}
-    if found != shapes or seen.get_dtype() != 'U8':
+    shapes = {'strips': [count, CHANNELS, 2 * HALF + 1, LENGTH],
+              'overviews': [count, LAYERS, SIDE, SIDE], 'ends': [count, 2, END_LAYERS, *VIEW],
+              'parts': [count, LENGTH], 'tips': [count, 2, 2], 'facts': [count, FACTS],
+              **{key: [count] for key in _KNOWN[3:]}}
+    found = {**{key: seen.get_shape() for key, seen in zip(_PICTURES, pictures)},
+             **{key: list(more[key].shape) for key in more}}
+    if found != shapes or any(seen.get_dtype() != 'U8' for seen in pictures):
         raise FedefmError(f'{path} holds {found}, expected {shapes}: it was collected by another '
                           'version')
-    return frames, seen, more
+    return frames, pictures, more

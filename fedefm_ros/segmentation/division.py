@@ -24,12 +24,12 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from fedefm_ros.segmentation.piece_network import COLUMNS
+from fedefm_ros.segmentation.piece_network import GRAIN
 
 import numpy as np
 
 # How much likelier (in nats) two classes must make what is said of the places than the best one:
-# one sure place (3.9, see below) is enough. 1 to 4 decide nearly the same (models/judge.md).
+# what is surely said of 16 columns (3.9, see below) is enough. 1 to 4 decide nearly the same.
 _MIN_GAIN = 2.0
 # What a place is said to be is not surer than that: a place may be hidden by another line.
 _LEAST = 0.02
@@ -44,9 +44,9 @@ def places_of(columns: np.ndarray) -> np.ndarray:
 
     :param columns: (N,) of the strip, ascending.
     """
-    places = columns // COLUMNS
-    half = COLUMNS // 2
-    first, last = -((half - columns[0]) // COLUMNS), (columns[-1] - half) // COLUMNS
+    places = columns // GRAIN
+    half = GRAIN // 2
+    first, last = -((half - columns[0]) // GRAIN), (columns[-1] - half) // GRAIN
     return np.clip(places, first, last) if first <= last else places
 
 

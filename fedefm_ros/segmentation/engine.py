@@ -52,6 +52,8 @@ from fedefm_ros.segmentation.runtimes.selection import prepared_test_picture
 from fedefm_ros.segmentation.runtimes.selection import select
 from fedefm_ros.segmentation.steadying import is_same_scene
 from fedefm_ros.segmentation.steadying import TipFilter
+from fedefm_ros.segmentation.tips import Seen
+from fedefm_ros.segmentation.tips import with_seen_tips
 
 import numpy as np
 
@@ -101,6 +103,8 @@ class RawSegmentation:
     """Pieces that were too many for the judge."""
     opinions: tuple[Opinion, ...] = ()
     """What the judge said, for the next frame."""
+    seen: Seen | None = None
+    """What the judge sees tips in; None without one."""
 
 
 @dataclass(frozen=True)
@@ -188,11 +192,12 @@ class SegmentationEngine:
             inference = time.perf_counter() - begun
             # The runtime's memory is overwritten by the next call.
             labels, probability = labels.copy(), probability.copy()
-        limit, judgement = self._min_confidence(active), ()
+        limit, judgement, seen = self._min_confidence(active), (), None
         if active.judge is None:
             labels = remove_specks(labels, probability,
                                    replace(self.specks, min_confidence=limit))
         else:
+            seen = Seen(prepared, probability)
             labels, judgement = self._judged(active, labels, probability, prepared, limit, before)
         mask, probability = restore(labels, probability, prepared.box)
         share = cv2.countNonZero(mask) / mask.size
@@ -201,7 +206,7 @@ class SegmentationEngine:
                 f'the model marked {share:.0%} of the image, at most '
                 f'{self.geometry.max_foreground:.0%} can be instruments: no mask')
         return RawSegmentation(mask, probability, active.info.model_id, 1e3 * inference,
-                               1e3 * (time.perf_counter() - start), image, *judgement)
+                               1e3 * (time.perf_counter() - start), image, *judgement, seen=seen)
 
     def _judged(self, active: _Active, labels: np.ndarray, probability: np.ndarray,
                 prepared: Prepared, limit: float,
@@ -243,6 +248,9 @@ class SegmentationEngine:
         found = analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
                         parameters=self.geometry, previous=previous, overshoot=OVERSHOOT,
                         field_of_view=find_field(raw.image)).instruments
+        judge = self._active.judge
+        if raw.seen is not None and judge is not None:
+            found = with_seen_tips(found, raw.seen, judge, self.geometry.spacing)
         if self._steady is None:
             return found
         if not previous:

@@ -40,9 +40,16 @@ from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.division import divided
 from fedefm_ros.segmentation.division import places_of
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
+from fedefm_ros.segmentation.ends import VIEW
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.overviews import LAYERS
+from fedefm_ros.segmentation.overviews import overviews
+from fedefm_ros.segmentation.overviews import SIDE
 from fedefm_ros.segmentation.piece_network import ANSWERS
 from fedefm_ros.segmentation.piece_network import checked
+from fedefm_ros.segmentation.piece_network import COLUMNS
+from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.piece_network import PieceNetwork
 from fedefm_ros.segmentation.preprocess import Prepared
 from fedefm_ros.segmentation.runtimes.runtime import installed
@@ -69,6 +76,8 @@ _log = logging.getLogger(__name__)
 _REACH = 20.0
 # Pixels, of an image of about 512 x 512, that an instrument moves from one frame to the next.
 _NEAR = 12.0
+# How much a look counts beside what was said until then: about three frames decide.
+_NOW = 0.3
 # The owner of pixels that are no piece's.
 _NOBODY = 255
 # Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
@@ -167,23 +176,40 @@ class Judge:
         other._try_out()
         return other
 
-    def __call__(self, seen: np.ndarray,
+    def __call__(self, seen: np.ndarray, around: np.ndarray,
                  facts: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """
-        Return the probabilities of each piece as ``strips`` shows it, see ``PieceNetwork``.
+        Return the probabilities of each piece, see ``PieceNetwork``.
 
-        Raises FedefmError where they are not finite.
+        :param seen: what ``strips`` shows of each, and ``facts`` what it tells.
+        :param around: the ``overviews``.
+
+        :raises FedefmError: the probabilities are not finite.
         """
         each = _pool(self._threads).map if min(self._threads, len(seen)) > 1 else map
-        said = list(each(self._network, seen, facts))
+        said = list(each(self._network, seen, around, facts))
         if not all(np.isfinite(part).all() for one in said for part in one):
+            raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
+        return said
+
+    def tips(self, views: np.ndarray) -> np.ndarray:
+        """
+        Return what is to be seen at ends, (N, 3), see ``PieceNetwork.tip``.
+
+        :param views: (N, LAYERS, *VIEW) of ``ends``.
+        :raises FedefmError: the numbers are not finite.
+        """
+        said = np.array([self._network.tip(view) for view in views]).reshape(-1, 3)
+        if not np.isfinite(said).all():
             raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
         return said
 
     def _try_out(self) -> None:
         plain = np.full((1, CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
+        around = np.full((1, LAYERS, SIDE, SIDE), 128, np.uint8)
         with np.errstate(all='ignore'):
-            self(plain, np.zeros((1, FACTS), np.float32))
+            self(plain, around, np.zeros((1, FACTS), np.float32))
+            self.tips(np.full((1, END_LAYERS, *VIEW), 128, np.uint8))
 
 
 def is_made_for(path: str | Path, spec: ModelSpec) -> bool:
@@ -212,8 +238,8 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     Return a mask without the pieces that are no instruments, and with the judge's classes.
 
     A piece may be two instruments, one after the other, or one and what is none (``divided``).
-    What is said of a piece is the mean of what the judge says now and what was said of the piece
-    there in the frame before: one look in doubt takes out no instrument that was seen well.
+    What is said of a piece is what the judge says now and what was said of the piece there in the
+    frame before, weighed: one look in doubt takes out no instrument that was seen well.
 
     :param mask: (H, W) uint8 of ``labels`` values, in the network's pixels, the image only.
     :param otherwise: what stays of foreground that no piece judged of is near, (H, W) uint8.
@@ -229,7 +255,9 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     if not looked_at:
         return Judged(otherwise, 0, 0, unjudged)
     scale = max(1.0, max(mask.shape) / 512.0)
-    said = judge(*strips(prepared, mask, probability, looked_at))
+    what = prepared, mask, probability, looked_at
+    seen, facts = strips(*what)
+    said = judge(seen, overviews(*what), facts)
     verdicts = tuple(_smoothed(piece, *each, before, _NEAR * scale)
                      for piece, each in zip(looked_at, said))
     parts = [part for piece, verdict in zip(looked_at, verdicts)
@@ -237,23 +265,24 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     counts = (len({id(part.of) for part in parts if part.becomes == labels.BACKGROUND}),
               len({id(part.of) for part in parts
                    if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
-    if otherwise is mask and all(part.becomes is None for part in parts):
+    changed = [part.centerline for part in parts if part.becomes is not None]
+    window = _where_it_may_change(mask, otherwise, changed, _REACH * scale)
+    if window is None:
         return Judged(mask, *counts, verdicts)
-    left, top, width, height = cv2.boundingRect((mask > 0).view(np.uint8))
-    window = (slice(top, top + height), slice(left, left + width))
     here = mask[window]
+    corner = (window[1].start, window[0].start)
     # Last, over the others, what stays: where lines cross, the crossing is theirs.
     parts.sort(key=lambda part: (part.becomes != labels.BACKGROUND, part.of.confidence))
     others = [piece.centerline for piece in pieces[_MOST_PIECES:][:_NOBODY - len(parts)]]
     lines = [part.centerline for part in parts]
     order = [*range(len(lines), len(lines) + len(others)), *range(len(lines))]
-    owner = _owners(here.shape, (left, top), lines + others, order, _REACH * scale)
+    owner = _owners(here.shape, corner, lines + others, order, _REACH * scale)
     # What becomes of each class of each owner's pixels.
     become = np.tile(np.arange(len(labels.NAMES), dtype=np.uint8), (_NOBODY + 1, 1))
     for number, part in enumerate(parts):
         if part.becomes is not None:
             become[number, 1:] = part.becomes
-    result = np.zeros_like(mask)
+    result = mask.copy()
     result[window] = np.where(owner < len(parts), become[owner, here], otherwise[window])
     return Judged(result, *counts, verdicts)
 
@@ -268,13 +297,39 @@ class _Part:
     """The value of all of its pixels; None: they stay as they are."""
 
 
+def _where_it_may_change(mask: np.ndarray, otherwise: np.ndarray, lines: Sequence[np.ndarray],
+                         reach: float) -> tuple[slice, slice] | None:
+    """
+    Return rows and columns beyond which a mask stays as it is; None where it does everywhere.
+
+    With what decides: foreground up to ``reach`` from one of these lines is its own unless another
+    one is nearer, which lies up to twice as far; what ``otherwise`` tells of counts where no line
+    is within reach.
+    """
+    # Distances are measured in steps to neighbours, which are up to a tenth wrong.
+    boxes = [(line.min(0) - 2.2 * reach, line.max(0) + 2.2 * reach) for line in lines]
+    left, top, width, height = cv2.boundingRect((mask != otherwise).view(np.uint8))
+    if width:
+        corner = np.array([left, top])
+        boxes.append((corner - 1.1 * reach, corner + (width, height) + 1.1 * reach))
+    if not boxes:
+        return None
+    first, last = (np.array(corners) for corners in zip(*boxes))
+    (left, top), (right, bottom) = np.floor(first.min(0)), np.ceil(last.max(0)) + 1.0
+    height, width = mask.shape
+    return (slice(max(0, int(top)), min(height, int(bottom))),
+            slice(max(0, int(left)), min(width, int(right))))
+
+
 def _parts(piece: Instrument, verdict: Opinion, limit: float, scale: float) -> list[_Part]:
     """Return what becomes of a piece."""
     line = piece.centerline
     if verdict.instrument < limit:
         return [_Part(line, piece, labels.BACKGROUND)]
     places = places_of(columns_of(line))
-    classes = divided(verdict.at_points, 1.0 / np.bincount(places)[places], verdict.kind)
+    # What is told from one look counts as one.
+    weights = GRAIN / COLUMNS / np.bincount(places)[places]
+    classes = divided(verdict.at_points, weights, verdict.kind)
     first = int(np.count_nonzero(classes == classes[0]))
     if first == len(line) or min(first, len(line) - first) < _SHORTEST * scale * len(line) \
             / max(piece.length_px, 1.0):
@@ -286,7 +341,7 @@ def _parts(piece: Instrument, verdict: Opinion, limit: float, scale: float) -> l
 def _smoothed(piece: Instrument, chances: np.ndarray, places: np.ndarray,
               before: Sequence[Opinion], near: float) -> Opinion:
     """
-    Return what is said of a piece now and was of that which half of it lies on, if any: the mean.
+    Return what is said of a piece now and was of that which half of it lies on, if any, weighed.
 
     :param places: (places, 3) along its strip.
     """
@@ -301,8 +356,9 @@ def _smoothed(piece: Instrument, chances: np.ndarray, places: np.ndarray,
     if best is None:
         return Opinion(line, chances, said)
     opinion, close, nearest = best
-    mean = (said + opinion.at_points[nearest]) / 2
-    return Opinion(line, (chances + opinion.chances) / 2, np.where(close[:, None], mean, said))
+    mean = _NOW * said + (1.0 - _NOW) * opinion.at_points[nearest]
+    return Opinion(line, _NOW * chances + (1.0 - _NOW) * opinion.chances,
+                   np.where(close[:, None], mean, said))
 
 
 @cache

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-The network that judges a piece, in numpy: its weights, checked, and what they make of a strip.
+The network that judges a piece, in numpy: its weights, checked, and what they make of pictures.
 
 ``backbones.piece_judge`` trains it; ``runtimes.pieces`` is the same in OpenVINO, in a fifth of the
 time.
@@ -25,6 +25,9 @@ from pathlib import Path
 
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
+from fedefm_ros.segmentation.overviews import LAYERS
+from fedefm_ros.segmentation.overviews import SIDE
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
 from fedefm_ros.segmentation.strips import GREYS
@@ -36,10 +39,20 @@ import numpy as np
 ANSWERS = ('nothing', *labels.NAMES[1:])
 #: Channels of its layers over a strip and of that along it, unless a file says otherwise.
 WIDTHS, ALONG = (24, 32, 48, 64, 72), 96
+#: Channels of its layers over an overview, each of half the rows and columns, and of one after.
+OVERVIEW_WIDTHS = (16, 24, 32, 48, 48)
+#: Channels of its layers over the view of an end, and of the one after.
+END_WIDTHS = (16, 24, 32, 48, 96)
+#: Rows and columns from place to place of each layer over the view of an end.
+END_STRIDES = ((1, 1), (2, 2), (2, 2), (2, 2))
+#: What is left of such a view after the layers, rows and columns.
+END_LEFT = (5, 8)
 #: Rows and columns from place to place of each layer.
 STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
 #: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
 ROWS, COLUMNS = 3, 16
+#: Columns of a strip that one answer along it is about: a place.
+GRAIN = 4
 
 
 class PieceNetwork:
@@ -55,14 +68,20 @@ class PieceNetwork:
                     weights[f'{name}.bias'])
 
         self._layers = [products(f'layers.{place}.0') for place in range(len(STRIDES))]
-        self._along, self._facts, self._answer, self._part, self._part_answer = map(
-            products, ('along.0', 'facts', 'answer', 'part', 'part_answer'))
+        self._overview = [products(f'overview.{place}.0')
+                          for place in range(len(OVERVIEW_WIDTHS) - 1)]
+        self._ends = [products(f'ends.{place}.0') for place in range(len(END_STRIDES))]
+        (self._along, self._facts, self._answer, self._part, self._part_answer, self._context,
+         self._of_context, self._end, self._tip) = map(products, (
+             'along.0', 'facts', 'answer', 'part', 'part_answer', 'context', 'of_context', 'end',
+             'tip'))
 
-    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, strip: np.ndarray, overview: np.ndarray,
+                 facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """
         Return the probabilities of ``ANSWERS`` of a piece of ``strips``, float32.
 
-        (3,) of the whole, and (LENGTH / COLUMNS, 3) of each place along it.
+        (3,) of the whole, and (LENGTH / GRAIN, 3) of each place along it.
         """
         found = _scaled(strip)
         there = found[0, :, -1].reshape(-1, COLUMNS).max(1, keepdims=True) > 0
@@ -74,11 +93,41 @@ class PieceNetwork:
         along = _convolved(line, weight, bias, (1, 1))[0] * there
         mean = along.sum(0) / np.float32(there.sum())
         values = np.concatenate([mean, along.max(0), facts])
-        hidden = np.maximum(values @ self._facts[0] + self._facts[1], 0.0)
+        hidden = np.maximum(values @ self._facts[0] + self._facts[1] + self._around(overview),
+                            0.0)
         known = np.concatenate([along, np.tile(hidden, (len(along), 1))], 1)
         places = np.maximum(known @ self._part[0] + self._part[1], 0.0)
         return (_softmax(hidden @ self._answer[0] + self._answer[1]),
-                _softmax(places @ self._part_answer[0] + self._part_answer[1]))
+                _softmax((places @ self._part_answer[0]
+                          + self._part_answer[1]).reshape(-1, len(ANSWERS))))
+
+    def tip(self, view: np.ndarray) -> np.ndarray:
+        """
+        Return what is to be seen at an end, (3,) float32.
+
+        The probability of a tip being near, and where it lies from there, in pixels: along the
+        line, outwards, and aside, to the right of it.
+
+        :param view: of ``ends``.
+        """
+        found = view.transpose(1, 2, 0).astype(np.float32)
+        found[:, :, 0] = (found[:, :, 0] - MEAN_GREY) / GREYS
+        found[:, :, 1] /= 255.0
+        for (weight, bias), stride in zip(self._ends, END_STRIDES):
+            found = _convolved(found, weight, bias, stride)
+        flat = found.transpose(2, 0, 1).ravel()
+        said = np.maximum(flat @ self._end[0] + self._end[1], 0.0) @ self._tip[0] + self._tip[1]
+        said[0] = 1.0 / (1.0 + np.exp(-said[0]))
+        return said
+
+    def _around(self, overview: np.ndarray) -> np.ndarray:
+        """Return what the overview adds to what is known of the whole."""
+        found = overview.transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
+        for weight, bias in self._overview:
+            found = _convolved(found, weight, bias, (2, 2))
+        flat = found.transpose(2, 0, 1).ravel()
+        context = np.maximum(flat @ self._context[0] + self._context[1], 0.0)
+        return context @ self._of_context[0] + self._of_context[1]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -124,15 +173,26 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
     """Return a file's weights; raises FedefmError where they are not those of this network."""
     try:
         widths = [len(weights[f'layers.{place}.0.bias']) for place in range(len(STRIDES))]
-        along, hidden, part = (len(weights[f'{name}.bias']) for name in (
-            'along.0', 'facts', 'part'))
+        over = [len(weights[f'overview.{place}.0.bias'])
+                for place in range(len(OVERVIEW_WIDTHS) - 1)]
+        at_end = [len(weights[f'ends.{place}.0.bias']) for place in range(len(END_STRIDES))]
+        along, hidden, part, context, of_end = (len(weights[f'{name}.bias']) for name in (
+            'along.0', 'facts', 'part', 'context', 'end'))
         expected = {f'layers.{place}.0': (after, before, 3, 3) for place, (before, after)
                     in enumerate(zip([CHANNELS, *widths], widths))}
+        expected |= {f'overview.{place}.0': (after, before, 3, 3) for place, (before, after)
+                     in enumerate(zip([LAYERS, *over], over))}
+        expected |= {f'ends.{place}.0': (after, before, 3, 3) for place, (before, after)
+                     in enumerate(zip([END_LAYERS, *at_end], at_end))}
         expected |= {'along.0': (along, ROWS * widths[-1], 3),
                      'facts': (hidden, 2 * along + FACTS),
+                     'context': (context, over[-1] * (SIDE >> len(over)) ** 2),
+                     'of_context': (hidden, context),
+                     'end': (of_end, at_end[-1] * END_LEFT[0] * END_LEFT[1]),
+                     'tip': (3, of_end),
                      'answer': (len(ANSWERS), hidden),
                      'part': (part, along + hidden),
-                     'part_answer': (len(ANSWERS), part)}
+                     'part_answer': (COLUMNS // GRAIN * len(ANSWERS), part)}
         found = {name: (weights[f'{name}.weight'], weights[f'{name}.bias']) for name in expected}
     except (KeyError, TypeError) as error:
         raise FedefmError(f'{path} does not have the weights of a judge of pieces: '

@@ -82,7 +82,7 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
         for place, rows in enumerate(np.split(sampled, len(STEPS))):
             grey, *others = cv2.split(rows)
             mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
-            strip[3 * place] = _stretched(grey, mean, deviation, prepared)
+            strip[3 * place] = stretched(grey, mean, deviation, prepared)
             strip[3 * place + 1], strip[3 * place + 2] = others
             if STEPS[place] == 1.0:
                 brightness = mean, deviation
@@ -108,17 +108,28 @@ def _columns(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return points of the strip's columns, whether each is inside, and pixels per column."""
     along, count = _along(centerline)
     total = float(along[-1])
-    back = min(8.0, total)
-    first, last = (np.array([np.interp(place, along, centerline[:, axis]) for axis in (0, 1)])
-                   for place in (back, total - back))
     start, end = centerline[0], centerline[-1]
-    ahead, behind = _unit(end - last), _unit(start - first)
+    behind, ahead = _directions(centerline, along)
     whole = np.concatenate([[start + BEYOND * behind], centerline, [end + BEYOND * ahead]])
     along = np.concatenate([[-BEYOND], along, [total + BEYOND]])
     places = np.linspace(along[0], along[-1], count)
     points = np.stack([np.interp(places, along, whole[:, axis]) for axis in (0, 1)], 1)
     inside = np.where((places >= 0) & (places <= total), np.uint8(255), np.uint8(0))
     return points, inside, float(places[1] - places[0])
+
+
+def _directions(centerline: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how a line would go on from its first and its last point, (2,) of length 1 each."""
+    total = float(along[-1])
+    back = min(8.0, total)
+    first, last = (np.array([np.interp(place, along, centerline[:, axis]) for axis in (0, 1)])
+                   for place in (back, total - back))
+    return _unit(centerline[0] - first), _unit(centerline[-1] - last)
+
+
+def directions_of(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how a strip goes on beyond its line's first and last point, (2,) of length 1 each."""
+    return _directions(centerline, _along(centerline)[0])
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
@@ -138,8 +149,8 @@ def _rows(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points[:, 0] - _ASIDE * tangents[:, 1], points[:, 1] + _ASIDE * tangents[:, 0]
 
 
-def _stretched(grey: np.ndarray, mean: float, deviation: float,
-               prepared: Prepared) -> np.ndarray:
+def stretched(grey: np.ndarray, mean: float, deviation: float,
+              prepared: Prepared) -> np.ndarray:
     """Return a strip's grey levels in terms of their own mean and deviation."""
     gain = GREYS / (deviation + 0.02 * (prepared.high - prepared.low))
     levels = np.clip(MEAN_GREY + (np.arange(256) - mean) * gain, 1.0, 255.0)

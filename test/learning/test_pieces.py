@@ -18,23 +18,20 @@ from dataclasses import replace
 import os
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.learning import pieces
-from fedefm_ros.learning.pieces import along_strip
-from fedefm_ros.learning.pieces import answers
+from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import collect
 from fedefm_ros.learning.pieces import Collection
 from fedefm_ros.learning.pieces import collection_of
 from fedefm_ros.learning.pieces import MaskedImages
 from fedefm_ros.learning.pieces import Pieces
 from fedefm_ros.learning.pieces import simulated
-from fedefm_ros.learning.pieces import UNTOLD
-from fedefm_ros.segmentation.instrument import Instrument
-from fedefm_ros.segmentation.preprocess import prepare
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS, VIEW
+from fedefm_ros.segmentation.overviews import LAYERS, SIDE
 from fedefm_ros.segmentation.runtimes.cache import graph_of
 from fedefm_ros.segmentation.runtimes.runtime import compile_runtime
-from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH, strips
+from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH
 
 from linenet import save_line_model
 
@@ -80,8 +77,11 @@ def collected(runtimes, tmp_path_factory):
 def test_pieces_are_what_the_judge_will_be_shown(collected):
     found = Pieces([collected])
     assert found.frames == 7 and len(found) == len(list(found)) > 7
-    for strip, facts, answer, parts in found:
+    for strip, overview, ends, facts, answer, parts, tips in found:
         assert strip.shape == (CHANNELS, 2 * HALF + 1, LENGTH) and strip.dtype == np.uint8
+        assert overview.shape == (LAYERS, SIDE, SIDE) and overview.dtype == np.uint8
+        assert ends.shape == (2, END_LAYERS, *VIEW) and ends.dtype == np.uint8
+        assert tips.shape == (2, 2) and tips.dtype == np.float32
         assert facts.shape == (FACTS,) and facts.dtype == np.float32
         assert answer in (0, CATHETER, GUIDEWIRE) and isinstance(answer, int)
         assert parts.shape == (LENGTH,) and set(parts) <= {0, CATHETER, GUIDEWIRE, UNTOLD}
@@ -102,7 +102,8 @@ def test_pieces_of_several_folders_follow_each_other(collected, runtimes, tmp_pa
     # The same seed: the same frames, so the same pieces.
     for index in (0, len(both) - len(one) - 1):
         again = both[len(one) + index]
-        assert np.array_equal(again[0], one[index][0]) and np.array_equal(again[1], one[index][1])
+        for mine, other in zip(again, one[index]):
+            np.testing.assert_array_equal(mine, other)
     for beyond in (-1, len(both)):
         with pytest.raises(IndexError):
             both[beyond]
@@ -156,6 +157,8 @@ def test_what_is_missing_or_damaged_is_named(collected, tmp_path):
             ({'facts': arrays['facts'][:, 1:]}, 'collected by another version'),
             ({'parts': arrays['parts'][:, 1:]}, 'collected by another version'),
             ({'lengths': arrays['lengths'][1:]}, 'collected by another version'),
+            ({'tips': arrays['tips'][:, :1]}, 'collected by another version'),
+            ({'ends': arrays['ends'].astype(np.float32)}, 'collected by another version'),
             ({'strips': arrays['strips'].astype(np.float32)}, 'collected by another version')):
         save_file({**arrays, **changed}, tmp_path / '0.safetensors', {'frames': '3'})
         with pytest.raises(FedefmError, match=message):
@@ -167,55 +170,6 @@ def test_what_is_missing_or_damaged_is_named(collected, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(FedefmError, match='file'):
         collect(tmp_path / 'file', COLLECTION, [], 1, simulated(COLLECTION))
-
-
-def line(kind, y, first, last, shift=0.0):
-    x = np.arange(first, last + 1, 2.0)
-    return Instrument(kind, np.stack([x, np.full(len(x), y + shift)], 1))
-
-
-@pytest.mark.parametrize('piece, answer', [
-    (line(CATHETER, 50, 20, 80, 3.9), CATHETER),
-    (line(GUIDEWIRE, 50, 20, 80), CATHETER),
-    (line(CATHETER, 50, 20, 80, 4.2), 0),
-    (line(CATHETER, 50, 60, 136), CATHETER),   # half of it on the true line
-    (line(CATHETER, 50, 70, 150), 0),          # less
-    (line(CATHETER, 90, 20, 100), GUIDEWIRE),
-    (line(GUIDEWIRE, 70, 20, 80), 0)])
-def test_a_piece_is_what_half_of_it_lies_on(piece, answer):
-    truth = GroundTruth(np.zeros((128, 160), np.uint8), (
-        line(CATHETER, 50, 0, 100), line(GUIDEWIRE, 90, 0, 100), line(GUIDEWIRE, 140, 0, 100)))
-    assert [found for found, _ in answers([piece], truth)] == [answer]
-
-
-def test_what_lies_outside_the_image_makes_nothing_true():
-    truth = GroundTruth(np.zeros((128, 160), np.uint8), (line(GUIDEWIRE, 130, 0, 100),))
-    for piece, more in ((line(GUIDEWIRE, 127, 0, 100), truth),
-                        (line(GUIDEWIRE, 60, 0, 100), GroundTruth(truth.mask, ()))):
-        (answer, part), = answers([piece], more)
-        assert answer == 0 and part.shape == (len(piece.centerline),) and not part.any()
-
-
-@pytest.mark.parametrize('last', [118, 600])
-def test_each_column_of_a_strip_is_what_the_piece_is_there(last):
-    """A wire comes out of a catheter at x = 60 and ends at 100; the piece goes on."""
-    truth = GroundTruth(np.zeros((128, 700), np.uint8), (
-        line(CATHETER, 50, 0, 60), line(GUIDEWIRE, 50, 60, 100)))
-    piece = line(GUIDEWIRE, 51, 20, last)
-    (answer, part), = answers([piece], truth)
-    assert answer == (GUIDEWIRE if last == 118 else 0)
-    columns = along_strip(piece, part)
-    assert columns.shape == (LENGTH,) and columns.dtype == np.uint8
-    seen, _ = strips(prepare(np.zeros((128, 700), np.uint8), 700), np.zeros((700, 700), np.uint8),
-                     np.zeros((700, 700), np.uint8), [piece])
-    inside = seen[0, -1, 0] > 0
-    assert (columns[inside] != UNTOLD).mean() > 0.98 and (columns[~inside] == UNTOLD).all()
-    total = last - 20
-    x = 20 - 32 + np.arange(LENGTH) * max(1.0, (total + 64) / (LENGTH - 1))
-    sure = inside & (columns != UNTOLD)
-    for value, first, stop in ((CATHETER, 20, 57), (GUIDEWIRE, 63, 99), (0, 108, last - 1)):
-        there = sure & (x > first) & (x < stop)
-        assert there.any() and (columns[there] == value).all()
 
 
 def test_images_with_masks_are_frames_with_truth(runtimes, tmp_path):

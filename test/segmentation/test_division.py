@@ -17,7 +17,7 @@
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.segmentation.division import divided
 from fedefm_ros.segmentation.division import places_of
-from fedefm_ros.segmentation.piece_network import COLUMNS
+from fedefm_ros.segmentation.piece_network import GRAIN
 
 import numpy as np
 import pytest
@@ -66,9 +66,9 @@ def test_no_place_is_believed_to_be_surer_than_it_can_be():
 
 
 @pytest.mark.parametrize('first, last, places', [
-    (32, 50, {2}), (40, 56, {2, 3}), (31, 225, set(range(2, 14))), (31, 232, set(range(2, 15))),
-    (33, 39, {2}), (41, 55, {2, 3}), (0, 255, set(range(16)))])
+    (32, 36, {8}), (34, 38, {8, 9}), (31, 225, set(range(8, 56))), (31, 226, set(range(8, 57))),
+    (33, 33, {8}), (35, 37, {8, 9}), (0, 255, set(range(64)))])
 def test_a_place_whose_middle_is_not_the_pieces_tells_nothing(first, last, places):
     found = places_of(np.arange(first, last + 1))
     assert set(found.tolist()) == places and (np.diff(found) >= 0).all()
-    assert (np.abs(found - np.arange(first, last + 1) // COLUMNS) <= 1).all()
+    assert (np.abs(found - np.arange(first, last + 1) // GRAIN) <= 1).all()

@@ -83,13 +83,17 @@ def test_where_an_image_ends_is_known_in_the_networks_square(model, tmp_path, sh
     """A line that leaves at the bottom or right of an image that is not square enters there."""
     engine = opened(model, save_judge_by_length(tmp_path / 'judge.safetensors', 20))
     shown = []
-    network = engine._active.judge._network
+    judge = engine._active.judge
+    network = judge._network
 
-    def watched(strip, facts):
-        shown.append(facts)
-        return network(strip, facts)
+    class Watched:
+        tip = network.tip
 
-    engine._active.judge._network = watched
+        def __call__(self, strip, overview, facts):
+            shown.append(facts)
+            return network(strip, overview, facts)
+
+    judge._network = Watched()
     image = np.full(shape, 180, np.uint8) + np.linspace(0, 40, shape[1]).astype(np.uint8)
     height, width = shape
     cv2.line(image, (width // 2, height // 2), (width + 9, height + 9), 60, 3, cv2.LINE_AA)

@@ -16,10 +16,16 @@
 
 import sys
 
+from fedefm_ros.backbones.piece_judge import BRANCHES
 from fedefm_ros.backbones.piece_judge import PieceJudge
 from fedefm_ros.backbones.piece_judge import scaled
+from fedefm_ros.backbones.piece_judge import scaled_ends
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
+from fedefm_ros.segmentation.ends import VIEW
 from fedefm_ros.segmentation.judge import Judge
+from fedefm_ros.segmentation.overviews import LAYERS
+from fedefm_ros.segmentation.overviews import SIDE
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
 from fedefm_ros.segmentation.strips import HALF
@@ -40,24 +46,33 @@ import torch
 
 def test_numpy_and_openvino_say_what_torch_says(tmp_path, monkeypatch):
     torch.manual_seed(3)
-    network = PieceJudge(norms=True)
+    network = PieceJudge(norms=BRANCHES)
+    torch.nn.init.normal_(network.of_context.weight)
     rng = np.random.default_rng(3)
     seen = rng.integers(1, 256, (6, CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
     for number, length in enumerate((256, 255, 240, 100, 65, 64)):
         seen[number, :, :, length:] = 0
     facts = rng.normal(size=(6, FACTS)).astype(np.float32)
-    inputs = scaled(torch.from_numpy(seen)), torch.from_numpy(facts)
-    network(*inputs)  # norms get statistics
+    around = rng.integers(0, 256, (6, LAYERS, SIDE, SIDE), np.uint8)
+    views = rng.integers(0, 256, (6, END_LAYERS, *VIEW), np.uint8)
+    inputs = (scaled(torch.from_numpy(seen)), torch.from_numpy(around) / 255,
+              torch.from_numpy(facts))
+    ends = scaled_ends(torch.from_numpy(views))
+    network(*inputs), network.tips(ends)  # norms get statistics
     network.eval()
     with torch.no_grad():
         network.answer.weight *= 8
         network.part_answer.weight *= 8
+        network.tip.weight *= 8
         expected = [logits.softmax(-1).numpy() for logits in network(*inputs)]
+        tips = network.tips(ends)
+        tips[:, 0] = tips[:, 0].sigmoid()
+        expected.append(tips.numpy())
     assert all(np.ptp(part, axis=0).max() > 0.02 for part in expected)
     judge = Judge(save_judge(tmp_path / 'judge.safetensors', network.folded()))
 
     def said_by(judge):
-        return [np.stack(part) for part in zip(*judge(seen, facts))]
+        return [*(np.stack(part) for part in zip(*judge(seen, around, facts))), judge.tips(views)]
 
     for threads in (1, 3):
         for found in (said_by(judge), said_by(judge.compiled(threads))):
@@ -80,7 +95,8 @@ def test_where_openvino_is_broken_numpy_judges_and_a_warning_tells(tmp_path, mon
     assert 'numpy computes the judge' in caplog.text and 'no plugin for CPU' in caplog.text
     plain = np.full((1, CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
     facts = np.zeros((1, FACTS), np.float32)
-    for found, expected in zip(slow(plain, facts)[0], judge(plain, facts)[0]):
+    around = np.full((1, LAYERS, SIDE, SIDE), 128, np.uint8)
+    for found, expected in zip(slow(plain, around, facts)[0], judge(plain, around, facts)[0]):
         assert np.array_equal(found, expected)
 
 
@@ -125,6 +141,11 @@ def test_a_file_that_is_no_judge_is_refused(tmp_path):
              'earlier version has to be trained anew'),
             (changed('part.safetensors', lambda state: state.update(
                 {'part.weight': torch.zeros(4, 3)})), r'part is float32\[4, 3\]'),
+            (changed('blind.safetensors', lambda state: state.pop('overview.2.0.bias')),
+             'overview.2.0.bias. is missing'),
+            (changed('end.safetensors', lambda state: state.update(
+                {'tip.weight': torch.zeros(2, 5), 'tip.bias': torch.zeros(2)})),
+             r'tip is float32\[2, 5\]'),
             (changed('half.safetensors', lambda state: state.update(
                 {'layers.0.0.weight': state['layers.0.0.weight'].half()})), 'float16')):
         with pytest.raises(FedefmError, match=message):

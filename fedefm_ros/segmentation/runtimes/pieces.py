@@ -17,7 +17,10 @@
 import threading
 
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.segmentation.piece_network import COLUMNS, ROWS, STRIDES
+from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS, VIEW
+from fedefm_ros.segmentation.overviews import LAYERS, SIDE
+from fedefm_ros.segmentation.piece_network import ANSWERS, COLUMNS, END_STRIDES
+from fedefm_ros.segmentation.piece_network import OVERVIEW_WIDTHS, ROWS, STRIDES
 from fedefm_ros.segmentation.runtimes.openvino import request_of
 from fedefm_ros.segmentation.runtimes.runtime import one_line
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, HALF, LENGTH, MEAN_GREY
@@ -34,22 +37,37 @@ class OpenVinoPieces:
     def __init__(self, weights: dict[str, np.ndarray], threads: int):
         """Compile the network of weights that were checked."""
         self._request = request_of(_graph(weights), threads, 'f32')
-        self._lock = threading.Lock()
+        self._of_end = request_of(_graph_of_end(weights), threads, 'f32')
+        self._lock, self._lock_of_end = threading.Lock(), threading.Lock()
         self._strip = np.zeros((1, CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
+        self._overview = np.zeros((1, LAYERS, SIDE, SIDE), np.uint8)
         self._facts = np.zeros((1, FACTS), np.float32)
-        self._request.set_input_tensor(0, openvino.Tensor(self._strip, True))
-        self._request.set_input_tensor(1, openvino.Tensor(self._facts, True))
+        for place, values in enumerate((self._strip, self._overview, self._facts)):
+            self._request.set_input_tensor(place, openvino.Tensor(values, True))
+        self._view = np.zeros((1, END_LAYERS, *VIEW), np.uint8)
+        self._of_end.set_input_tensor(0, openvino.Tensor(self._view, True))
 
-    def __call__(self, strip: np.ndarray, facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, strip: np.ndarray, overview: np.ndarray,
+                 facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities as ``PieceNetwork`` does; raises FedefmError."""
         with self._lock:
-            self._strip[0], self._facts[0] = strip, facts
+            self._strip[0], self._overview[0], self._facts[0] = strip, overview, facts
             try:
                 self._request.infer()
             except RuntimeError as error:
                 raise FedefmError(f'OpenVINO cannot judge a piece: {one_line(error)}') from error
-            whole, places = (self._request.get_output_tensor(n).data[0].copy() for n in (0, 1))
-        return whole, places
+            whole, places = (self._request.get_output_tensor(n).data.copy() for n in (0, 1))
+        return whole[0], places
+
+    def tip(self, view: np.ndarray) -> np.ndarray:
+        """Return what ``PieceNetwork.tip`` does; raises FedefmError."""
+        with self._lock_of_end:
+            self._view[0] = view
+            try:
+                self._of_end.infer()
+            except RuntimeError as error:
+                raise FedefmError(f'OpenVINO cannot look at an end: {one_line(error)}') from error
+            return self._of_end.get_output_tensor(0).data[0].copy()
 
 
 def compile_pieces(weights: dict[str, np.ndarray], threads: int) -> OpenVinoPieces:
@@ -62,6 +80,7 @@ def compile_pieces(weights: dict[str, np.ndarray], threads: int) -> OpenVinoPiec
 
 def _graph(weights: dict[str, np.ndarray]) -> openvino.Model:
     strip = ops.parameter([1, CHANNELS, 2 * HALF + 1, LENGTH], np.uint8, 'strip')
+    overview = ops.parameter([1, LAYERS, SIDE, SIDE], np.uint8, 'overview')
     facts = ops.parameter([1, FACTS], np.float32, 'facts')
     found = scaled = _scaled(ops.convert(strip, 'f32'))
     for place, stride in enumerate(STRIDES):
@@ -75,16 +94,41 @@ def _graph(weights: dict[str, np.ndarray]) -> openvino.Model:
     sides = np.array([2, 3])
     mean = ops.divide(ops.reduce_sum(along, sides), ops.reduce_sum(there, sides))
     seen = ops.concat([mean, ops.reduce_max(along, sides), facts], 1)
-    hidden = ops.relu(_product(seen, weights, 'facts'))
+    hidden = ops.relu(ops.add(_product(seen, weights, 'facts'), _around(overview, weights)))
     # (1, places, channels)
     known = ops.concat([
         ops.transpose(ops.squeeze(along, np.array([2])), np.array([0, 2, 1])),
         ops.broadcast(ops.unsqueeze(hidden, np.array([1])),
                       np.array([1, LENGTH // COLUMNS, len(weights['facts.bias'])]))], 2)
     part = ops.relu(_product(known, weights, 'part'))
-    answers = _product(hidden, weights, 'answer'), _product(part, weights, 'part_answer')
-    return openvino.Model([ops.softmax(answer, -1) for answer in answers], [strip, facts],
-                          'piece_judge')
+    places = ops.reshape(_product(part, weights, 'part_answer'),
+                         np.array([-1, len(ANSWERS)]), False)
+    answers = _product(hidden, weights, 'answer'), places
+    return openvino.Model([ops.softmax(answer, -1) for answer in answers],
+                          [strip, overview, facts], 'piece_judge')
+
+
+def _around(overview, weights: dict[str, np.ndarray]):
+    """Return what the overview adds to what is known of the whole."""
+    found = ops.multiply(ops.convert(overview, 'f32'), np.float32(1 / 255))
+    for place in range(len(OVERVIEW_WIDTHS) - 1):
+        found = _convolved(found, weights, f'overview.{place}.0', (2, 2), (1, 1))
+    flat = ops.reshape(found, np.array([1, -1]), False)
+    return _product(ops.relu(_product(flat, weights, 'context')), weights, 'of_context')
+
+
+def _graph_of_end(weights: dict[str, np.ndarray]) -> openvino.Model:
+    view = ops.parameter([1, END_LAYERS, *VIEW], np.uint8, 'view')
+    gain = np.array([1 / GREYS, 1 / 255], np.float32).reshape(1, -1, 1, 1)
+    shift = np.array([-MEAN_GREY / GREYS, 0], np.float32).reshape(1, -1, 1, 1)
+    found = ops.add(ops.multiply(ops.convert(view, 'f32'), gain), shift)
+    for place, stride in enumerate(END_STRIDES):
+        found = _convolved(found, weights, f'ends.{place}.0', stride, (1, 1))
+    flat = ops.reshape(found, np.array([1, -1]), False)
+    said = _product(ops.relu(_product(flat, weights, 'end')), weights, 'tip')
+    near, where = ops.split(said, np.int64(1), 3).outputs()[0], ops.slice(
+        said, np.array([1]), np.array([3]), np.array([1]), np.array([1]))
+    return openvino.Model([ops.concat([ops.sigmoid(near), where], 1)], [view], 'piece_end')
 
 
 def _scaled(strip):

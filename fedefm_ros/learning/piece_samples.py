@@ -1,0 +1,107 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Pieces as another frame might show them, for the training of a judge."""
+
+from fedefm_ros.learning.shuffled import Shuffled
+from fedefm_ros.segmentation.overviews import SIDE
+from fedefm_ros.segmentation.piece_network import GRAIN
+from fedefm_ros.segmentation.strips import LENGTH, MEAN_GREY, OF_FIRST_END, OF_LAST_END
+
+import numpy as np
+
+import torch
+
+
+class TrainingPieces(Shuffled):
+    """Pieces turned around, mirrored, and otherwise as another frame might show them."""
+
+    def sample(self, rng, strip, overview, ends, facts, answer, parts, tips):
+        """Return ((strip, overview, ends, facts), (answers, tips)); see ``JudgeTrainer.loss``."""
+        strip, facts = strip.copy(), facts.copy()
+        ends, tips = ends_elsewhere(rng, ends, tips)
+        if rng.random() < 0.5:
+            strip = strip[:, ::-1]
+        if rng.random() < 0.5:
+            length = int((strip[0, 0] > 0).sum())
+            strip[:, :, :length] = strip[:, :, :length][:, :, ::-1].copy()
+            parts = np.concatenate([parts[:length][::-1], parts[length:]])
+            first, last = list(OF_FIRST_END), list(OF_LAST_END)
+            facts[first + last] = facts[last + first]
+        grey = strip[:-1:3].astype(np.float32)
+        there = grey > 0
+        grey = MEAN_GREY + (grey - MEAN_GREY) * rng.uniform(0.8, 1.25)
+        grey += _shading(rng)
+        grey += rng.normal(0.0, rng.uniform(0.0, 6.0), grey.shape)
+        strip[:-1:3] = np.where(there, np.clip(grey, 1.0, 255.0), 0.0)
+        # What the segmentation network thinks is not all there is to be seen.
+        for layer in (1, 2):
+            if rng.random() < 0.1:
+                strip[layer:-1:3] = 0
+        facts += rng.normal(0.0, 0.03, facts.shape).astype(np.float32)
+        if rng.random() < 0.1:
+            facts[:] = 0.0
+        answers = torch.from_numpy(np.concatenate([[answer], at_places(parts)]).astype(np.int64))
+        return (torch.from_numpy(np.ascontiguousarray(strip)),
+                torch.from_numpy(_elsewhere(rng, overview)), torch.from_numpy(ends),
+                torch.from_numpy(facts)), (answers, torch.from_numpy(tips))
+
+
+def _shading(rng) -> np.ndarray:
+    """Return light and shade along a strip, (LENGTH,) grey levels."""
+    heights = rng.normal(0.0, rng.uniform(0.0, 16.0), 6)
+    return np.interp(np.arange(LENGTH), np.linspace(0, LENGTH - 1, 6), heights)
+
+
+def _elsewhere(rng, overview: np.ndarray) -> np.ndarray:
+    """Return an overview mirrored, moved, and of other contrast, as another frame might be."""
+    if rng.random() < 0.5:
+        overview = overview[:, :, ::-1]
+    if rng.random() < 0.1:
+        return np.zeros_like(overview)
+    reach = 6
+    left, top = rng.integers(0, 2 * reach + 1, 2)
+    framed = np.pad(overview, ((0, 0), (reach, reach), (reach, reach)), 'edge')
+    moved = framed[:, top:top + SIDE, left:left + SIDE].copy()
+    grey = moved[0].astype(np.float32)
+    other = 128.0 + (grey - 128.0) * rng.uniform(0.7, 1.3) + rng.normal(0.0, 20.0)
+    other += rng.normal(0.0, rng.uniform(0.0, 6.0), grey.shape)
+    moved[0] = np.where(grey > 0, np.clip(other, 1.0, 255.0), 0.0)
+    return moved
+
+
+def ends_elsewhere(rng, ends: np.ndarray,
+                   tips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return views of ends mirrored, moved, and of other contrast, and where their tips are."""
+    result, tips = np.empty_like(ends), tips.copy()
+    for number, view in enumerate(ends):
+        if rng.random() < 0.5:
+            view, tips[number, 1] = view[:, ::-1], -tips[number, 1]
+        reach = 3
+        down, right = rng.integers(-reach, reach + 1, 2)
+        framed = np.pad(view, ((0, 0), (reach, reach), (reach, reach)), 'edge')
+        view = result[number] = framed[:, reach + down:reach + down + view.shape[1],
+                                       reach + right:reach + right + view.shape[2]]
+        tips[number] -= right, down
+        grey = MEAN_GREY + (view[0] - MEAN_GREY) * rng.uniform(0.7, 1.3)
+        grey += rng.normal(0.0, rng.uniform(0.0, 8.0), grey.shape)
+        result[number, 0] = np.clip(grey, 1.0, 255.0)
+        if rng.random() < 0.1:
+            result[number, 1] = 0
+    return result, tips
+
+
+def at_places(parts: np.ndarray) -> np.ndarray:
+    """Return what is told of the middle of each place, (..., LENGTH) to (..., places)."""
+    return parts[..., GRAIN // 2::GRAIN]
