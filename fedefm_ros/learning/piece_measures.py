@@ -14,8 +14,6 @@
 
 """What a judge of pieces is worth on pieces of which is known what they are."""
 
-import math
-
 from fedefm_ros import labels
 from fedefm_ros.learning.piece_samples import at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
@@ -83,18 +81,19 @@ def tip_measures(said: np.ndarray, tips: np.ndarray) -> dict[str, float]:
     Return the share of ends of which it is said rightly whether a tip is near, and the error.
 
     Quartiles of the distance from where a tip is said to be to where it is, in pixels, and the
-    median without: of the end.
+    median without: of the end. Without any tip, the share alone.
 
     :param said: (N, 2, 3): the probability of a tip, and where it is.
-    :param tips: (N, 2, 2), see ``pieces.tips_from``.
+    :param tips: (N, 2, 2), see ``piece_truth.tips_from``.
     """
     there = np.isfinite(tips).all(-1)
     before = np.hypot(*tips[there].T)
     after = np.hypot(*(tips[there] - said[there][:, 1:]).T)
-    return {'tip_told': _share((said[..., 0] > 0.5) == there),
-            'tip_error_before': float(np.median(before)) if there.any() else math.nan,
-            **{f'tip_error_{part}': float(np.percentile(after, part)) if there.any() else math.nan
-               for part in (50, 75)}}
+    told = {'tip_told': _share((said[..., 0] > 0.5) == there)}
+    if not there.any():
+        return told
+    return {**told, 'tip_error_before': float(np.median(before)),
+            **{f'tip_error_{part}': float(np.percentile(after, part)) for part in (50, 75)}}
 
 
 def _share(values: np.ndarray) -> float:

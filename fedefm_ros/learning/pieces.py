@@ -250,7 +250,8 @@ def _read(path: Path):
         frames = int((file.metadata() or {})['frames'])
         missing = set(_KEYS) - set(file.keys())
         if missing:
-            raise KeyError(f'{", ".join(sorted(missing))} (a later version collects that)')
+            raise FedefmError(f'{path} has no {", ".join(sorted(missing))}: it was collected by '
+                              f'another version; collect all of {path.parent} anew')
         pictures = [file.get_slice(key) for key in _PICTURES]
         more = {key: file.get_tensor(key) for key in _KNOWN}
     except (OSError, SafetensorError, KeyError, ValueError) as error:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+import logging
 from pathlib import Path
 import threading
 import time
@@ -30,6 +31,7 @@ from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.field import find_field
 from fedefm_ros.segmentation.geometry import analyse
+from fedefm_ros.segmentation.geometry import border_of
 from fedefm_ros.segmentation.geometry import GeometryParameters
 from fedefm_ros.segmentation.geometry import OVERSHOOT
 from fedefm_ros.segmentation.instrument import Instrument
@@ -37,6 +39,7 @@ from fedefm_ros.segmentation.judge import is_made_for
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.judge import judged
 from fedefm_ros.segmentation.judge import Opinion
+from fedefm_ros.segmentation.orientation import at_edge
 from fedefm_ros.segmentation.postprocess import remove_specks
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
@@ -56,6 +59,8 @@ from fedefm_ros.segmentation.tips import Seen
 from fedefm_ros.segmentation.tips import with_seen_tips
 
 import numpy as np
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ class SegmentationEngine:
         self.specks = specks
         self.geometry = geometry
         self._steady = TipFilter() if steady_tips else None
+        self._told = False
 
     @classmethod
     def open(cls, model: str | Path = 'realtime', runtime: str = 'auto',  # noqa: A003
@@ -197,7 +203,7 @@ class SegmentationEngine:
             labels = remove_specks(labels, probability,
                                    replace(self.specks, min_confidence=limit))
         else:
-            seen = Seen(prepared, probability)
+            seen = Seen(prepared, probability, active.judge)
             labels, judgement = self._judged(active, labels, probability, prepared, limit, before)
         mask, probability = restore(labels, probability, prepared.box)
         share = cv2.countNonZero(mask) / mask.size
@@ -245,12 +251,20 @@ class SegmentationEngine:
         """
         if not is_same_scene(raw.mask, previous):
             previous = ()
+        field = find_field(raw.image)
         found = analyse(raw.mask, raw.probability, spacing_mm=spacing_mm,
                         parameters=self.geometry, previous=previous, overshoot=OVERSHOOT,
-                        field_of_view=find_field(raw.image)).instruments
-        judge = self._active.judge
-        if raw.seen is not None and judge is not None:
-            found = with_seen_tips(found, raw.seen, judge, self.geometry.spacing)
+                        field_of_view=field).instruments
+        if raw.seen is not None:
+            border = border_of(self.geometry, raw.mask.shape)
+            try:
+                found = with_seen_tips(
+                    found, raw.seen, self.geometry.spacing,
+                    lambda point: at_edge(point, raw.mask.shape, border, field), spacing_mm)
+            except FedefmError as error:
+                if not self._told:
+                    _log.error('tips stay at the ends of the mask: %s', error)
+                self._told = True
         if self._steady is None:
             return found
         if not previous:

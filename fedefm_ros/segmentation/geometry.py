@@ -33,6 +33,7 @@ from fedefm_ros.segmentation.centerline import resample
 from fedefm_ros.segmentation.graph import build_graph
 from fedefm_ros.segmentation.graph import prune
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.instrument import length_in_mm
 from fedefm_ros.segmentation.orientation import orient
 from fedefm_ros.segmentation.skeleton import cut_out_blobs
 from fedefm_ros.segmentation.skeleton import fill_narrow_holes
@@ -156,13 +157,23 @@ def analyse(mask: np.ndarray, probability: np.ndarray | None = None, *,
         stretches += split_by_label(line, fields, parameters.min_length, closed, others)
     for stretch in stretches:
         stretch.line = _in_image(stretch.line, fields.factor, box)
-    border = parameters.border * fields.factor
+    border = border_of(parameters, mask.shape)
     overshoot *= fields.factor
     found = [_instrument(stretch, overshoot if tip_visible else 0.0, tip_visible, probability,
                          mask.shape, spacing_mm, parameters)
              for stretch, tip_visible in orient(stretches, mask.shape, border, field_of_view,
                                                 previous)]
     return Geometry(tuple(sorted(found, key=_rank)))
+
+
+def border_of(parameters: GeometryParameters, shape: tuple[int, int]) -> float:
+    """Return how close, in pixels of an image (H, W), an end is at the edge."""
+    return parameters.border * _factor_of(shape)
+
+
+def _factor_of(shape: tuple[int, int]) -> int:
+    """Return how many pixels of an image a cell of the tracing grid is wide."""
+    return max(1, round(max(shape) / _TRACING_SIZE))
 
 
 def _prepare(mask: np.ndarray, parameters: GeometryParameters):
@@ -186,7 +197,7 @@ def _prepare(mask: np.ndarray, parameters: GeometryParameters):
 def _fields(mask: np.ndarray, probability: np.ndarray | None, binary: np.ndarray,
             box: tuple[int, int, int, int], parameters: GeometryParameters) -> Fields:
     """Return what lines are measured in: the box around the foreground with a free margin."""
-    factor = max(1, round(max(mask.shape) / _TRACING_SIZE))
+    factor = _factor_of(mask.shape)
     x, y, width, height = box
     # One cell of the coarser grid on each side, and whole cells.
     margins = (factor, factor + -height % factor, factor, factor + -width % factor)
@@ -239,11 +250,8 @@ def _instrument(stretch: Stretch, overshoot: float, tip_visible: bool,
         x = np.clip(cells[:, 0], 0, width - 1).astype(np.intp)
         y = np.clip(cells[:, 1], 0, height - 1).astype(np.intp)
         confidence = float(probability[y, x].mean() / 255.0)
-    length_mm = float('nan')
-    if spacing_mm is not None:
-        steps = np.diff(centerline, axis=0)
-        length_mm = float(np.hypot(steps[:, 0] * spacing_mm[1], steps[:, 1] * spacing_mm[0]).sum())
-    return Instrument(stretch.kind, centerline, confidence, tip_visible, length_mm)
+    return Instrument(stretch.kind, centerline, confidence, tip_visible,
+                      length_in_mm(centerline, spacing_mm))
 
 
 def _drawn_back(points: np.ndarray, by: float) -> np.ndarray:

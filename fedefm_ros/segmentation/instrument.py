@@ -14,9 +14,23 @@
 
 """One endovascular instrument as seen in one image."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
+
+
+def length_in_mm(centerline: np.ndarray, spacing_mm: tuple[float, float] | None) -> float:
+    """
+    Return the length of a line, (N, 2) pixels, at the patient; NaN where the spacing is unknown.
+
+    :param spacing_mm: pixel pitch between rows (y) and between columns (x), in millimetres.
+    """
+    if spacing_mm is None:
+        return float('nan')
+    steps = np.diff(centerline, axis=0)
+    return float(np.hypot(steps[:, 0] * spacing_mm[1], steps[:, 1] * spacing_mm[0]).sum())
 
 
 @dataclass(frozen=True)

@@ -58,17 +58,17 @@ def orient(stretches: list[Stretch], shape: tuple[int, int], border: float,
         if stretch.closed:
             done.append((stretch, False))
             continue
-        at_edge = [_at_edge(stretch.line.points[end], shape, border, field_of_view)
+        entries = [at_edge(stretch.line.points[end], shape, border, field_of_view)
                    for end in (0, -1)]
-        if all(at_edge):
+        if all(entries):
             last = _last_tip(stretch, previous)
             if last is None:
                 first, second = stretch.line.points[0], stretch.line.points[-1]
                 last = int(second[1] < first[1] - border
                            or (abs(second[1] - first[1]) <= border and second[0] >= first[0]))
             done.append((_turned(stretch, last), False))
-        elif any(at_edge):
-            done.append((_turned(stretch, int(at_edge[0])), True))
+        elif any(entries):
+            done.append((_turned(stretch, int(entries[0])), True))
         else:
             open_ones.append(stretch)
     catheters = [stretch.line.points for stretch in stretches if stretch.kind == labels.CATHETER]
@@ -103,8 +103,9 @@ def _edge_distance(point: np.ndarray, shape: tuple[int, int]) -> float:
     return float(min(x + 0.5, y + 0.5, width - 0.5 - x, height - 0.5 - y))
 
 
-def _at_edge(point: np.ndarray, shape: tuple[int, int], border: float,
-             field_of_view: np.ndarray | None) -> bool:
+def at_edge(point: np.ndarray, shape: tuple[int, int], border: float,
+            field_of_view: np.ndarray | None) -> bool:
+    """Return whether a point, (2,), is so close to the edge of the image, or of the field."""
     if _edge_distance(point, shape) <= border + 0.5:
         return True
     if field_of_view is None:

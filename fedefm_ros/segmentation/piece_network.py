@@ -117,7 +117,7 @@ class PieceNetwork:
             found = _convolved(found, weight, bias, stride)
         flat = found.transpose(2, 0, 1).ravel()
         said = np.maximum(flat @ self._end[0] + self._end[1], 0.0) @ self._tip[0] + self._tip[1]
-        said[0] = 1.0 / (1.0 + np.exp(-said[0]))
+        said[0] = 0.5 + 0.5 * np.tanh(0.5 * said[0])  # the logistic function, without overflow
         return said
 
     def _around(self, overview: np.ndarray) -> np.ndarray:
@@ -196,8 +196,8 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
         found = {name: (weights[f'{name}.weight'], weights[f'{name}.bias']) for name in expected}
     except (KeyError, TypeError) as error:
         raise FedefmError(f'{path} does not have the weights of a judge of pieces: '
-                          f'{error} is missing or no list; one of an earlier version has to be '
-                          'trained anew') from error
+                          f'{error} is missing or no list; from one of an earlier version '
+                          '`./run judge train --start` goes on') from error
     for name, shape in expected.items():
         weight, bias = found[name]
         if (weight.shape, bias.shape) != (shape, shape[:1]) or 0 in shape \

@@ -158,6 +158,22 @@ def test_a_run_begins_with_what_a_judge_knows(sets, tmp_path):
     trainer = JudgeTrainer(plan, tmp_path / 'more', *sets, COLLECTIONS, start=old)
     assert trainer.chances(sets[1])[0] == pytest.approx(
         np.stack([said for said, _ in Judge(judge)(*seen)]), abs=1e-5)
+    # An earlier one: it saw neither overviews nor ends, and told what 16 columns are at once.
+    earlier = tmp_path / 'earlier.safetensors'
+    with safe_open(judge, 'numpy') as file:
+        state = {name: file.get_tensor(name) for name in file.keys() if not name.startswith(
+            ('overview', 'context', 'of_context', 'end', 'tip'))}
+        for name in ('part_answer.weight', 'part_answer.bias'):
+            state[name] = state[name][:3].copy()
+        save_file(state, earlier, file.metadata())
+    with pytest.raises(FedefmError, match='judge train --start. goes on'):
+        Judge(earlier)
+    other = replace(plan, start=read_file(earlier).model_id)
+    places = JudgeTrainer(other, tmp_path / 'later', *sets, COLLECTIONS,
+                          start=earlier).chances(sets[1])[1]
+    of_look = places.reshape(len(places), 16, 4, 3)
+    assert np.array_equal(of_look, np.repeat(of_look[:, :, :1], 4, 2))
+    assert np.ptp(of_look[:, :, 0], axis=0).max() > 0.01
     with pytest.raises(FedefmError, match='its file is needed'):
         JudgeTrainer(plan, tmp_path / 'none', *sets, COLLECTIONS)
     for other, message in ((replace(plan, start='0' * 16), 'is not the judge 0000'),

@@ -74,4 +74,5 @@ def test_measures_of_tips_are_those_counted_by_hand():
     said = np.array([[[0.9, 3, 3], [0.2, 0, 0]], [[0.4, 0, 1], [0.6, 6, 6]]], np.float32)
     found = tip_measures(said, tips)
     assert found['tip_told'] == 0.75 and found['tip_error_before'] == 5
+    assert tip_measures(said, np.full((2, 2, 2), np.nan)) == {'tip_told': 0.5}
     assert [found[f'tip_error_{part}'] for part in (50, 75)] == pytest.approx([1, 1.5])

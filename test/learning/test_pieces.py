@@ -163,9 +163,12 @@ def test_what_is_missing_or_damaged_is_named(collected, tmp_path):
         save_file({**arrays, **changed}, tmp_path / '0.safetensors', {'frames': '3'})
         with pytest.raises(FedefmError, match=message):
             Pieces([tmp_path])
-    for arrays, metadata in (({'strips': arrays['strips']}, {'frames': '3'}), (arrays, {})):
-        save_file(arrays, tmp_path / '0.safetensors', metadata)
-        with pytest.raises(FedefmError, match='0.safetensors is damaged'):
+    for less, metadata, message in (
+            (arrays, {}, '0.safetensors is damaged'),
+            ({**arrays, 'ends': None}, {'frames': '3'}, 'has no ends: it was .* all of .* anew')):
+        save_file({key: value for key, value in less.items() if value is not None},
+                  tmp_path / '0.safetensors', metadata)
+        with pytest.raises(FedefmError, match=message):
             Pieces([tmp_path])
     (tmp_path / 'file').write_text('')
     with pytest.raises(FedefmError, match='file'):

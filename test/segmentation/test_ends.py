@@ -73,4 +73,5 @@ def test_an_end_at_the_border_and_a_line_of_no_length_are_shown():
     prepared, probability = picture((0, 0), (255, 255), (9, 9))
     for line in ([(0, 0), (255, 255)], [(128, 128), (128, 128)]):
         piece = Instrument(GUIDEWIRE, np.array(line, float))
-        assert views_of_pieces(prepared, probability, [piece]).any()
+        found = views_of_pieces(prepared, probability, [piece])[0]
+        assert found[:, 1, ASIDE, BEFORE].tolist() == [240, 240]

@@ -35,6 +35,11 @@ import numpy as np
 
 import pytest
 
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import torch
+
 
 @pytest.fixture(autouse=True, scope='module')
 def cache(tmp_path_factory):
@@ -76,6 +81,49 @@ def test_an_engine_with_a_judge_gives_judged_masks_and_their_instruments(model, 
     assert (before.taken_out, before.renamed, before.unjudged) == (0, 0, 0)
     generous = opened(model, judge, specks=SpeckParameters(min_confidence=0.001))
     assert len(generous.instruments(generous.infer(picture()))) == 2
+
+
+def save_judge_that_sees_tips(path, along, **more):
+    """Write a judge that keeps all pieces and sees a tip so far beyond each end."""
+    save_judge_by_length(path, 1, **more)
+    state, metadata = load_file(path), safe_open(path, 'pt').metadata()
+    state['tip.bias'] = torch.tensor([5.0, along, 0.0])
+    save_file(state, path, metadata)
+    return path
+
+
+@pytest.mark.parametrize('shape', [(256, 256), (192, 256), (768, 1024)])
+def test_tips_are_where_the_judge_sees_them_and_the_mask_stays(model, tmp_path, shape):
+    plain = opened(model, save_judge_by_length(tmp_path / 'plain.safetensors', 1))
+    engine = opened(model, save_judge_that_sees_tips(tmp_path / 'judge.safetensors', 5.0))
+    image = np.full(shape, 180, np.uint8) + np.linspace(0, 40, shape[1]).astype(np.uint8)
+    scale = max(shape) / 256
+    ends = (np.array([(-9, 60), (150, 60)]) * scale).astype(int)
+    cv2.line(image, *map(tuple, ends.tolist()), 60, round(3 * scale), cv2.LINE_AA)
+    one, other = plain.infer(image), engine.infer(image)
+    assert np.array_equal(one.mask, other.mask)
+    (before,), (after,) = plain.instruments(one), engine.instruments(other)
+    assert after.tip - before.tip == pytest.approx([5 * scale, 0], abs=0.3 * scale)
+    assert np.array_equal(after.centerline[0], before.centerline[0])
+    # Another judge in between changes nothing: a frame is its own model's and judge's.
+    engine._active = plain._active
+    assert np.array_equal(engine.instruments(other)[0].centerline, after.centerline)
+
+
+def test_where_the_judge_cannot_look_tips_stay_and_the_log_says_so_once(
+        model, tmp_path, caplog, monkeypatch):
+    engine = opened(model, save_judge_that_sees_tips(tmp_path / 'judge.safetensors', 5.0))
+    raw = engine.infer(picture())
+    moved = engine.instruments(raw)
+
+    def broken(self, views):
+        raise FedefmError('numbers that are not finite')
+
+    monkeypatch.setattr(Judge, 'tips', broken)
+    for _ in range(3):
+        found = engine.instruments(raw)
+        assert len(found) == len(moved) and found[0].tip[0] < moved[0].tip[0] - 3
+    assert caplog.text.count('tips stay at the ends of the mask') == 1
 
 
 @pytest.mark.parametrize('shape', [(192, 256), (256, 192)])

@@ -17,6 +17,7 @@
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.segmentation.ends import LAYERS, VIEW
 from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.orientation import at_edge
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.tips import Seen, with_seen_tips
 
@@ -43,8 +44,12 @@ def says(*of_last):
     return Says(*(one for said in of_last for one in ((0.1, 0, 0), said)))
 
 
-def seen(shape=(256, 256), size=256):
-    return Seen(prepare(np.full(shape, 90, np.uint8), size), np.zeros((size, size), np.uint8))
+def shown(instruments, judge, shape=(256, 256), size=256, spacing_mm=None):
+    """Return instruments with what a judge says of an image; its outermost 3 px are its edge."""
+    seen = Seen(prepare(np.full(shape, 90, np.uint8), size), np.zeros((size, size), np.uint8),
+                judge)
+    return with_seen_tips(instruments, seen, 2.0,
+                          lambda point: at_edge(point, shape, 3.0, None), spacing_mm)
 
 
 def line(*points, kind=GUIDEWIRE, **more):
@@ -57,8 +62,8 @@ def line(*points, kind=GUIDEWIRE, **more):
 
 @pytest.mark.parametrize('along, aside', [(7.3, 0), (0, 0), (-6.5, 0), (3, 2), (-12, -3)])
 def test_a_line_ends_where_its_tip_is_seen(along, aside):
-    before = line((30, 40), (130, 40), length_mm=20.0)
-    after, = with_seen_tips([before], seen(), says((0.9, along, aside)), 2.0)
+    before = line((30, 40), (130, 40), length_mm=50.0)
+    after, = shown([before], says((0.9, along, aside)), spacing_mm=(0.2, 0.5))
     assert after.tip == pytest.approx([130 + along, 40 + aside])
     assert after.centerline[0] == pytest.approx([30, 40])
     steps = np.hypot(*np.diff(after.centerline, axis=0).T)
@@ -67,7 +72,8 @@ def test_a_line_ends_where_its_tip_is_seen(along, aside):
     far = after.centerline[:, 0] < 130 - max(-along, 0) - 5
     assert after.centerline[far, 1] == pytest.approx(40)
     assert (np.diff(after.centerline[:, 0]) > 0).all()
-    assert after.length_mm == pytest.approx(20.0 * after.length_px / before.length_px)
+    # Half a millimetre a pixel to the right, a fifth down.
+    assert after.length_mm == pytest.approx(50.0 + 0.5 * along, abs=0.3)
     assert (after.kind, after.confidence, after.tip_visible) == (GUIDEWIRE, 1.0, True)
 
 
@@ -75,12 +81,12 @@ def test_what_it_does_not_see_stays():
     judge = says((0.4, 5, 5), (0.9, 5, 0))
     hidden = line((30, 90), (255, 90), tip_visible=False)
     doubt, sure = line((30, 40), (130, 40)), line((30, 60), (130, 60))
-    found = with_seen_tips([hidden, doubt, sure], seen(), judge, 2.0)
+    found = shown([hidden, doubt, sure], judge)
     assert judge.asked == 4
     assert found[0] is hidden and found[1] is doubt
     assert found[2].tip == pytest.approx([135, 60])
-    assert with_seen_tips([hidden], seen(), judge, 2.0) == (hidden,) and judge.asked == 4
-    assert with_seen_tips([], seen(), judge, 2.0) == ()
+    assert shown([hidden], judge) == (hidden,) and judge.asked == 4
+    assert shown([], judge) == ()
 
 
 @pytest.mark.parametrize('first, last, tip', [
@@ -92,53 +98,65 @@ def test_what_it_does_not_see_stays():
 @pytest.mark.parametrize('kind', [CATHETER, GUIDEWIRE])
 def test_a_tip_may_be_seen_at_the_other_end(first, last, tip, kind):
     before = line((30, 40), (130, 40), kind=kind)
-    after, = with_seen_tips([before], seen(), Says(first, last), 2.0)
+    after, = shown([before], Says(first, last))
     assert after.tip == pytest.approx(tip)
     entry = (130, 40) if tip[0] < 100 else (30, 40)
     assert after.centerline[0] == pytest.approx(entry)
 
 
+@pytest.mark.parametrize('visible', [True, False])
 @pytest.mark.parametrize('distance, turned', [(20, False), (30, True)])
-def test_where_a_wire_comes_out_of_a_catheter_that_ones_tip_is_seen(distance, turned):
+def test_where_a_wire_comes_out_of_a_catheter_that_ones_tip_is_seen(distance, turned, visible):
     wire = line((60, 40), (130, 40))
-    catheter = line((60, 200), (60, 40 + distance), kind=CATHETER)
-    judge = Says((0.9, 0, 0), (0.1, 0, 0), (0.1, 0, 0), (0.9, 0, 0))
-    found, _ = with_seen_tips([wire, catheter], seen(), judge, 2.0)
+    catheter = line((60, 200), (60, 40 + distance), kind=CATHETER, tip_visible=visible)
+    judge = Says(*[(0.9, 0, 0), (0.1, 0, 0), (0.1, 0, 0), (0.9, 0, 0)][:4 if visible else 2])
+    found, _ = shown([wire, catheter], judge)
     assert found.tip == pytest.approx((60, 40) if turned else (130, 40))
 
 
 def test_what_is_seen_of_each_instrument_is_its_own():
     wire, catheter = line((30, 40), (130, 40)), line((30, 80), (130, 80), kind=CATHETER)
     judge = Says((0.1, 0, 0), (0.9, 1, 0), (0.9, 2, 0), (0.1, 0, 0), (0.5, 0, 0), (0.9, 4, 0))
-    found = with_seen_tips([wire, catheter, line((30, 120), (90, 120))], seen(), judge, 2.0)
+    found = shown([wire, catheter, line((30, 120), (90, 120))], judge)
     assert [one.tip[0] for one in found] == pytest.approx([131, 28, 94])
 
 
-@pytest.mark.parametrize('along, aside', [(33, 0), (-3, 40), (1e9, 0)])
+@pytest.mark.parametrize('along, aside', [(33, 0), (-3, 40), (0, 9), (2, -9), (1e9, 0)])
 def test_a_tip_that_cannot_be_is_not_believed(along, aside):
     before = line((30, 40), (130, 40))
-    assert with_seen_tips([before], seen(), says((0.9, along, aside)), 2.0) == (before,)
+    assert shown([before], says((0.9, along, aside))) == (before,)
 
 
-def test_no_tip_lies_outside_the_image():
-    for before, beyond in ((line((30, 40), (240, 40)), 16), (line((30, 90), (30, 12)), 13)):
-        assert with_seen_tips([before], seen(), says((0.9, beyond, 0)), 2.0) == (before,)
-        after, = with_seen_tips([before], seen(), says((0.9, 12, 0)), 2.0)
-        assert np.hypot(*(after.tip - before.tip)) == pytest.approx(12)
+def test_no_tip_is_at_the_edge_of_the_image():
+    for before, beyond in ((line((30, 40), (240, 40)), 13), (line((30, 90), (30, 12)), 11)):
+        assert shown([before], says((0.9, beyond, 0))) == (before,)
+        after, = shown([before], says((0.9, 7, 0)))
+        assert np.hypot(*(after.tip - before.tip)) == pytest.approx(7)
+    enters = line((0, 40), (130, 40), kind=CATHETER)
+    assert shown([enters], Says((0.9, 0, 0), (0.1, 0, 0))) == (enters,)
+
+
+def test_two_instruments_of_a_kind_do_not_get_the_same_tip():
+    near, far = line((30, 40), (130, 40)), line((30, 41), (120, 41))
+    found = shown([far, near], says((0.9, 12, 0), (0.9, 3, 0)))
+    assert found[0] is far and found[1].tip == pytest.approx([133, 40])
+    catheter = line((30, 41), (120, 41), kind=CATHETER)
+    found = shown([catheter, near], says((0.9, 12, 0), (0.9, 3, 0)))
+    assert found[0].tip == pytest.approx([132, 41]) and found[1].tip == pytest.approx([133, 40])
 
 
 def test_half_of_a_line_stays_or_all_of_it():
     for short, along in ((line((30, 40), (42, 40)), -3), (line((30, 40), (80, 40)), -22),
                          (Instrument(GUIDEWIRE, np.array([[50.0, 60.0], [50.0, 60.0]])), -1)):
-        assert with_seen_tips([short], seen(), says((0.9, along, 0)), 2.0) == (short,)
+        assert shown([short], says((0.9, along, 0))) == (short,)
     for short, along in ((line((30, 40), (42, 40)), -1), (line((30, 40), (80, 40)), -20)):
-        after, = with_seen_tips([short], seen(), says((0.9, along, 0)), 2.0)
+        after, = shown([short], says((0.9, along, 0)))
         assert after.tip == pytest.approx(short.tip + (along, 0))
 
 
 def test_pixels_are_those_of_the_image():
     """Of 1024 x 768, seen in a square of 256: a pixel there is four here."""
     before = line((200, 300), (600, 300))
-    after, = with_seen_tips([before], seen((768, 1024)), says((0.9, 5, 2)), 2.0)
+    after, = shown([before], says((0.9, 5, 2)), (768, 1024))
     assert after.tip == pytest.approx([620, 308])
     assert after.centerline[0] == pytest.approx([200, 300])
