@@ -116,9 +116,9 @@ def with_seen_tips(instruments: Sequence[Instrument], seen: Seen, spacing: float
     found = []
     for instrument, line, both, told in zip(shown, lines, ends, said):
         end = 1
-        if told[0, 0] > _THERE and told[1, 0] < _NOT_HERE \
-                and not is_edge(instrument.centerline[0]) and (
-                    instrument.kind == labels.CATHETER or not _is_near(line[0], catheters)):
+        may_be_turned = not is_edge(instrument.centerline[0]) and (
+            instrument.kind == labels.CATHETER or not _is_near(line[0], catheters))
+        if may_be_turned and told[0, 0] > _THERE and told[1, 0] < _NOT_HERE:
             end, line = 0, line[::-1]
         (_, ahead), (sure, along, aside) = both[end], told[end]
         if sure <= _SURE or np.hypot(along, aside) > _FARTHEST or abs(aside) > _ASIDE:
