@@ -18,12 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from fedefm_ros import labels
 from fedefm_ros.backbones.limits import check_sizes
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
 from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, END_LEFT
 from fedefm_ros.segmentation.piece_network import END_STRIDES, END_WIDTHS, GRAIN
-from fedefm_ros.segmentation.piece_network import OVERVIEW_WIDTHS, ROWS, STRIDES, WIDTHS
+from fedefm_ros.segmentation.piece_network import OUTLINE_CHANNELS, OUTLINE_STRIDES
+from fedefm_ros.segmentation.piece_network import OUTLINE_WIDTHS, OVERVIEW_WIDTHS, ROWS, STRIDES
+from fedefm_ros.segmentation.piece_network import WIDTHS
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, MEAN_GREY
 
 import torch
@@ -31,7 +34,7 @@ from torch import nn
 
 
 #: Parts of the network that see one kind of picture each.
-BRANCHES = ('strip', 'overview', 'ends')
+BRANCHES = ('strip', 'overview', 'ends', 'outline')
 
 
 class PieceJudge(nn.Module):
@@ -46,7 +49,7 @@ class PieceJudge(nn.Module):
     def __init__(self, widths: Sequence[int] = WIDTHS, along: int = ALONG,
                  hidden: int = 64, part: int = 48,
                  overview: Sequence[int] = OVERVIEW_WIDTHS, end: Sequence[int] = END_WIDTHS,
-                 norms: Collection[str] = ()):
+                 outline: Sequence[int] = OUTLINE_WIDTHS, norms: Collection[str] = ()):
         """
         Make the network with random weights.
 
@@ -56,6 +59,8 @@ class PieceJudge(nn.Module):
         :param part: width of the layer that sees one place.
         :param overview: channels of the four layers over the overview, and of the one after them.
         :param end: channels of the four layers over the view of an end, and of the one after them.
+        :param outline: channels of the four layers over what a strip shows most finely, and of the
+            two along it.
         :param norms: which of ``BRANCHES`` have batch normalisation, for training; see
             ``folded``.
         """
@@ -66,13 +71,16 @@ class PieceJudge(nn.Module):
             raise ValueError(f'overview {overview} must be {len(OVERVIEW_WIDTHS)} numbers')
         if len(end) != len(END_WIDTHS):
             raise ValueError(f'end {end} must be {len(END_WIDTHS)} numbers')
-        (*over, context), (*at_end, of_end) = overview, end
+        if len(outline) != len(OUTLINE_WIDTHS):
+            raise ValueError(f'outline {outline} must be {len(OUTLINE_WIDTHS)} numbers')
+        (*over, context), (*at_end, of_end), (*across, walls) = overview, end, outline
         check_sizes(along=(along, 1024), hidden=(hidden, 1024), part=(part, 1024),
                     **{f'width_{n}': (width, 1024) for n, width in enumerate(widths)},
                     **{f'overview_{n}': (width, 1024) for n, width in enumerate(overview)},
-                    **{f'end_{n}': (width, 1024) for n, width in enumerate(end)})
+                    **{f'end_{n}': (width, 1024) for n, width in enumerate(end)},
+                    **{f'outline_{n}': (width, 1024) for n, width in enumerate(outline)})
         self.config = {'widths': list(widths), 'along': along, 'hidden': hidden, 'part': part,
-                       'overview': list(overview), 'end': list(end)}
+                       'overview': list(overview), 'end': list(end), 'outline': list(outline)}
 
         def block(convolution: nn.Module, branch: str) -> nn.Module:
             norm = nn.BatchNorm1d if isinstance(convolution, nn.Conv1d) else nn.BatchNorm2d
@@ -97,6 +105,14 @@ class PieceJudge(nn.Module):
             for before, after, stride in zip([END_LAYERS, *at_end], at_end, END_STRIDES))
         self.end = nn.Linear(at_end[-1] * END_LEFT[0] * END_LEFT[1], of_end)
         self.tip = nn.Linear(of_end, 3)
+        self.outline = nn.ModuleList(
+            block(nn.Conv2d(before, after, 3, stride, 1), 'outline')
+            for before, after, stride in zip([len(OUTLINE_CHANNELS) + 1, *across], across,
+                                             OUTLINE_STRIDES))
+        self.outline_along = block(nn.Conv1d(across[-1] * ROWS, walls, 3, 1, 1), 'outline')
+        self.outline_known = nn.Linear(2 * walls, part)
+        self.outline_more = block(nn.Conv1d(walls + part, walls, 3, 1, 1), 'outline')
+        self.walls = nn.Linear(walls, 2)
         self.dropout = nn.Dropout(0.1)
         # What is to be seen along a piece tells the most: at first it is as if there was no more.
         nn.init.zeros_(self.of_context.weight)
@@ -141,12 +157,30 @@ class PieceJudge(nn.Module):
             found = layer(found)
         return self.tip(self.end(found.flatten(1)).relu())
 
+    def outlines(self, strips: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        """
+        Return where the walls of instruments are at each of their places, (B, 64, 2) pixels.
+
+        :param strips: as ``forward`` takes them.
+        :param kinds: (B, 256) uint8, the ``labels`` value of each column.
+        """
+        found = strips[:, list(OUTLINE_CHANNELS)]
+        there = nn.functional.max_pool1d((found[:, -1, :1] > 0).float(), GRAIN)
+        kind = (kinds == labels.GUIDEWIRE).float() - (kinds == labels.CATHETER).float()
+        found = torch.cat([found, kind[:, None, None].expand(-1, 1, found.shape[2], -1)], 1)
+        for layer in self.outline:
+            found = layer(found)
+        along = self.outline_along(found.flatten(1, 2)) * there
+        whole = torch.cat([along.sum(2) / there.sum(2), along.amax(2)], 1)
+        known = self.outline_known(whole).relu()
+        known = torch.cat([along, known[:, :, None].expand(-1, -1, along.shape[2])], 1)
+        return self.walls(self.outline_more(known).transpose(1, 2))
+
     def folded(self) -> PieceJudge:
         """Return the same function without batch normalisation."""
         plain = PieceJudge(**self.config)
         with torch.no_grad():
-            for mine, other in zip([*self.layers, self.along, *self.overview, *self.ends],
-                                   [*plain.layers, plain.along, *plain.overview, *plain.ends]):
+            for mine, other in zip(self._blocks(), plain._blocks()):
                 convolution, norm = mine[0], mine[1]
                 if isinstance(norm, nn.ReLU):  # there is none
                     other[0].load_state_dict(convolution.state_dict())
@@ -156,16 +190,21 @@ class PieceJudge(nn.Module):
                 other[0].weight.copy_(convolution.weight * gain.view(shape))
                 other[0].bias.copy_((convolution.bias - norm.running_mean) * gain + norm.bias)
             for name in ('facts', 'answer', 'part', 'part_answer', 'context', 'of_context', 'end',
-                         'tip'):
+                         'tip', 'outline_known', 'walls'):
                 getattr(plain, name).load_state_dict(getattr(self, name).state_dict())
         return plain.eval()
+
+    def _blocks(self) -> list[nn.Module]:
+        """Return the layers that may have batch normalisation."""
+        return [*self.layers, self.along, *self.overview, *self.ends, *self.outline,
+                self.outline_along, self.outline_more]
 
 
 def scaled(strips: torch.Tensor) -> torch.Tensor:
     """Return strips, uint8, as the network takes them: (B, CHANNELS, 33, 256) float32."""
     values = strips.float()
     there = (values[:, :1] > 0).float()
-    grey = torch.arange(CHANNELS - 1) % 3 == 0
+    grey = torch.arange(values.shape[1] - 1) % 3 == 0
     values[:, :-1][:, grey] = (values[:, :-1][:, grey] - MEAN_GREY) / GREYS * there
     values[:, :-1][:, ~grey] /= 255.0
     values[:, -1:] = 0.5 * there + values[:, -1:] / 510.0

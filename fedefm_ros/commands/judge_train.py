@@ -42,6 +42,9 @@ def train(
     ] = ','.join(map(str, (*WIDTHS, ALONG))),
     start: Annotated[Optional[Path], typer.Option(
         metavar='JUDGE', help='Begin with the weights of this judge, of the same widths.')] = None,
+    walls_only: Annotated[bool, typer.Option(
+        '--walls-only', help='Train what tells the walls of instruments only; all else stays as '
+        'in --start, the limit, too.')] = False,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -68,6 +71,8 @@ def train(
 
     if device.startswith('cuda') and not torch.cuda.is_available():
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    if walls_only and start is None:
+        raise FedefmError('--walls-only needs --start JUDGE, of which the rest stays')
     *over, along = _numbers(widths)
     torch.set_num_threads(threads)
     collections = [collection_of(folder) for folder in [*folders, validation]]
@@ -77,7 +82,8 @@ def train(
     if len({str(one.made_for) for one in collections}) > 1:
         raise FedefmError('the folders hold what models of different architectures found')
     plan = JudgePlan(steps=steps, batch=batch, learning_rate=learning_rate,
-                     optimiser=optimiser, widths=tuple(over), along=along, kept=kept,
+                     optimiser=optimiser, widths=tuple(over), along=along,
+                     walls_only=walls_only, kept=kept,
                      start='' if start is None else read_file(start).model_id, seed=seed)
     trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
                            workers, start)

@@ -27,8 +27,8 @@ from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge, scaled, scale
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.loop import Loop
-from fedefm_ros.learning.piece_measures import measures, tip_measures
-from fedefm_ros.learning.piece_samples import TrainingPieces
+from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
+from fedefm_ros.learning.piece_samples import kinds_of, TrainingPieces
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.segmentation.judge import BACKBONE, MAX_BYTES
@@ -44,6 +44,10 @@ from torch import nn
 
 # How much a pixel's error counts in the loss of tips.
 _TIP_PLACE = 0.3
+# Pixels up to which an error of a wall counts by its square: about what is left of them.
+_WALL_BEND = 0.1
+# What of the network tells walls, by the beginnings of its weights' names.
+_OF_WALLS = ('outline', 'walls')
 # Bytes that a judge's file has besides its weights, at most.
 _DESCRIPTION = 1 << 17
 
@@ -70,6 +74,10 @@ class JudgePlan:
     """How much the loss of what the places are counts beside that of what the pieces are."""
     tip_weight: float = 0.5
     """How much the loss of where tips are counts beside it."""
+    wall_weight: float = 1.0
+    """How much the loss of where walls are counts beside it."""
+    walls_only: bool = False
+    """Train what tells walls only; the rest and the limit stay as in ``start``, to the bit."""
     kept: float = 0.975
     """Share of the true length that the limit has to leave, on the validation pieces."""
     start: str = ''
@@ -100,6 +108,7 @@ class JudgeTrainer(Loop):
             asdict(one) for one in collections], 'pieces': [len(training), len(validation)]})
         torch.manual_seed(plan.seed)
         super().__init__(_network(plan, start), plan, folder, device, workers)
+        self._start = read_description(read_file(start, MAX_BYTES))[0] if plan.start else None
         self.log: list[dict] = []
         state = self.saved()
         if state:
@@ -117,10 +126,14 @@ class JudgeTrainer(Loop):
             self.follow(TrainingPieces(self._training, self.plan, first), check_every, report)
 
     def outputs(self, pieces: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Return the logits of a batch, see ``PieceJudge``, and what it says of the ends."""
+        """
+        Return the logits of a batch, see ``PieceJudge``, and what it says of ends and walls.
+
+        Of walls alone where nothing else is trained.
+        """
         # What is dropped is the step's: a run that was stopped goes on as it would have.
         torch.manual_seed(1_000_003 * self.plan.seed + self.step)
-        return self._said(self.network, *pieces)
+        return self._said(self.network, *pieces, walls_only=self.plan.walls_only)
 
     def on_device(self, target: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return a batch's targets where the network computes."""
@@ -129,12 +142,19 @@ class JudgeTrainer(Loop):
     def loss(self, logits: tuple[torch.Tensor, ...],
              target: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """
-        Return the cross-entropy of the pieces, and that of places and tips, weighed: a scalar.
+        Return the cross-entropy of the pieces, and that of places, tips and walls, weighed.
 
         :param target: (B, 1 + places), what the piece is and each of its places; (B, 2, 2) how
-            far from its ends the tips are, NaN where there is none.
+            far from its ends the tips are; (B, places, 2) where its walls are; NaN where there is
+            none.
+        :returns: a scalar.
         """
-        (answers, places, at_ends), (told, tips) = logits, target
+        *others, walls = logits
+        *told, true_walls = target
+        loss = self.plan.wall_weight * _loss_of_walls(walls, true_walls)
+        return loss + self._loss_of_others(*others, *told) if others else loss
+
+    def _loss_of_others(self, answers, places, at_ends, told, tips):
         loss = nn.functional.cross_entropy(answers, told[:, 0])
         if (told[:, 1:] != UNTOLD).any():
             loss = loss + self.plan.part_weight * nn.functional.cross_entropy(
@@ -148,9 +168,12 @@ class JudgeTrainer(Loop):
 
     def check(self, loss: float) -> dict[str, float]:
         """Validate, write the judge, the state and the log; return the measures."""
-        chances, places, at_ends = self.chances(self._validation)
+        chances, places, at_ends, walls = self.chances(self._validation)
         scores, limit = measures(chances, places, self._validation, self.plan.kept)
         scores |= tip_measures(at_ends, self._validation.tips)
+        scores |= wall_measures(walls, self._validation)
+        if self.plan.walls_only:
+            limit = self._start.min_confidence
         self.log.append({'step': self.step, 'loss': loss, **scores})
         self.average.eval()
         plain = self.average.module.folded()
@@ -159,33 +182,50 @@ class JudgeTrainer(Loop):
             min_confidence=limit, provenance={
                 'made_for': self._made_for, 'plan': asdict(self.plan), 'steps_done': self.step,
                 'pieces': len(self._training), 'frames': self._training.frames,
-                'collections': json.loads(self._of)['collections'], 'validation': scores}))
+                'collections': json.loads(self._of)['collections'], 'validation': scores,
+                **({'start': self._start.provenance} if self.plan.walls_only else {})}))
         self.save(of=self._of, log=json.dumps(self.log))
         lines = ''.join(json.dumps(row) + '\n' for row in self.log)
         write_atomically(self.folder / 'log.jsonl', lines.encode())
         return scores
 
-    def chances(self, pieces: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what the averaged weights say of pieces and ends, as ``PieceNetwork`` does."""
+    def chances(self, pieces: Pieces) -> tuple[np.ndarray, ...]:
+        """
+        Return what the averaged weights say of pieces, as ``PieceNetwork`` does.
+
+        Of each as a whole and of its places, of its ends, and of its walls.
+        """
         self.average.eval()
         found = []
         with torch.inference_mode():
             for first in range(0, len(pieces), 64):
                 part = [pieces[n] for n in range(first, min(first + 64, len(pieces)))]
-                seen = (torch.from_numpy(np.stack(column)) for column in list(zip(*part))[:4])
-                answers, told, tips = self._said(self.average.module, *seen)
+                seen = [torch.from_numpy(np.stack(column)) for column in list(zip(*part))[:4]]
+                kinds = torch.from_numpy(np.stack([kinds_of(piece.part) for piece in part]))
+                answers, told, tips, walls = self._said(self.average.module, *seen, kinds)
                 tips[..., 0] = tips[..., 0].sigmoid()
-                found.append([one.cpu() for one in (answers.softmax(-1), told.softmax(-1), tips)])
-        whole, places, at_ends = (torch.cat(column).numpy() for column in zip(*found))
-        return whole, places, at_ends
+                found.append([one.cpu() for one in (answers.softmax(-1), told.softmax(-1), tips,
+                                                    walls)])
+        return tuple(torch.cat(column).numpy() for column in zip(*found))
 
-    def _said(self, network: PieceJudge, strips, overviews, ends, facts):
-        pictures = (scaled(strips.to(self.device)), overviews.to(self.device) / 255.0,
+    def _said(self, network: PieceJudge, strips, overviews, ends, facts, kinds,
+              walls_only: bool = False):
+        strips = scaled(strips.to(self.device)).contiguous(memory_format=self.memory_format)
+        walls = network.outlines(strips, kinds.to(self.device))
+        if walls_only:
+            return (walls,)
+        pictures = (overviews.to(self.device) / 255.0,
                     scaled_ends(ends.to(self.device)).flatten(0, 1))
-        strips, overviews, ends = (one.contiguous(memory_format=self.memory_format)
-                                   for one in pictures)
+        overviews, ends = (one.contiguous(memory_format=self.memory_format) for one in pictures)
         return (*network(strips, overviews, facts.to(self.device)),
-                network.tips(ends).reshape(-1, 2, 3))
+                network.tips(ends).reshape(-1, 2, 3), walls)
+
+
+def _loss_of_walls(walls: torch.Tensor, true_walls: torch.Tensor) -> torch.Tensor:
+    known = true_walls.isfinite()
+    if not known.any():
+        return 0.0 * walls.sum()
+    return nn.functional.smooth_l1_loss(walls[known], true_walls[known], beta=_WALL_BEND)
 
 
 def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
@@ -196,7 +236,7 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
     """
     theirs = _weights_of(start, plan) if plan.start else {}
     has = {'strip': 'layers.0.0.weight', 'overview': 'overview.0.0.weight',
-           'ends': 'ends.0.0.weight'}
+           'ends': 'ends.0.0.weight', 'outline': 'outline.0.0.weight'}
     try:
         network = PieceJudge(plan.widths, plan.along, norms=[
             branch for branch in BRANCHES if has[branch] not in theirs])
@@ -208,6 +248,16 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
                           f'at most {MAX_BYTES - _DESCRIPTION} are allowed')
     if plan.start:
         _begin_with(network, theirs, start, plan)
+    if plan.walls_only:
+        if not plan.start:
+            raise FedefmError('a judge of which only the walls are trained needs a start')
+        missing = [name for name in network.state_dict()
+                   if name not in theirs and not name.startswith(_OF_WALLS)]
+        if missing:
+            raise FedefmError(f'{start} lacks more than what tells walls ({missing[0]}): train '
+                              'all of it first')
+        for name, weights in network.named_parameters():
+            weights.requires_grad_(name.startswith(_OF_WALLS))
     return network
 
 

@@ -15,7 +15,7 @@
 """What a judge of pieces is worth on pieces of which is known what they are."""
 
 from fedefm_ros import labels
-from fedefm_ros.learning.piece_samples import at_places
+from fedefm_ros.learning.piece_samples import at_places, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import Pieces
 from fedefm_ros.segmentation.division import divided
@@ -94,6 +94,23 @@ def tip_measures(said: np.ndarray, tips: np.ndarray) -> dict[str, float]:
         return told
     return {**told, 'tip_error_before': float(np.median(before)),
             **{f'tip_error_{part}': float(np.percentile(after, part)) for part in (50, 75)}}
+
+
+def wall_measures(said: np.ndarray, pieces: Pieces) -> dict[str, float]:
+    """
+    Return the mean error of walls, in pixels, of each class; none where no walls are known.
+
+    :param said: (N, places, 2).
+    """
+    true = walls_at_places(pieces.walls)
+    kinds = at_places(pieces.parts)
+    errors = np.abs(said - true).mean(-1)
+    found = {}
+    for label in (labels.CATHETER, labels.GUIDEWIRE):
+        of_class = errors[(kinds == label) & np.isfinite(errors)]
+        if of_class.size:
+            found[f'wall_error_{labels.NAMES[label]}'] = float(of_class.mean())
+    return found
 
 
 def _share(values: np.ndarray) -> float:

@@ -14,6 +14,7 @@
 
 """Pieces as another frame might show them, for the training of a judge."""
 
+from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.shuffled import Shuffled
 from fedefm_ros.segmentation.overviews import SIDE
 from fedefm_ros.segmentation.piece_network import GRAIN
@@ -27,16 +28,21 @@ import torch
 class TrainingPieces(Shuffled):
     """Pieces turned around, mirrored, and otherwise as another frame might show them."""
 
-    def sample(self, rng, strip, overview, ends, facts, answer, parts, tips):
-        """Return ((strip, overview, ends, facts), (answers, tips)); see ``JudgeTrainer.loss``."""
+    def sample(self, rng, strip, overview, ends, facts, answer, parts, tips, walls):
+        """
+        Return the tensors of a piece and what is to be said of it.
+
+        Strip, overview, ends, facts, kinds; answers, tips, walls: see ``JudgeTrainer.loss``.
+        """
         strip, facts = strip.copy(), facts.copy()
         ends, tips = ends_elsewhere(rng, ends, tips)
         if rng.random() < 0.5:
-            strip = strip[:, ::-1]
+            strip, walls = strip[:, ::-1], -walls[:, ::-1]
         if rng.random() < 0.5:
             length = int((strip[0, 0] > 0).sum())
             strip[:, :, :length] = strip[:, :, :length][:, :, ::-1].copy()
-            parts = np.concatenate([parts[:length][::-1], parts[length:]])
+            parts, walls = (np.concatenate([told[:length][::-1], told[length:]])
+                            for told in (parts, walls))
             first, last = list(OF_FIRST_END), list(OF_LAST_END)
             facts[first + last] = facts[last + first]
         grey = strip[:-1:3].astype(np.float32)
@@ -55,7 +61,8 @@ class TrainingPieces(Shuffled):
         answers = torch.from_numpy(np.concatenate([[answer], at_places(parts)]).astype(np.int64))
         return (torch.from_numpy(np.ascontiguousarray(strip)),
                 torch.from_numpy(_elsewhere(rng, overview)), torch.from_numpy(ends),
-                torch.from_numpy(facts)), (answers, torch.from_numpy(tips))
+                torch.from_numpy(facts), torch.from_numpy(kinds_of(parts))), (
+                    answers, torch.from_numpy(tips), torch.from_numpy(walls_at_places(walls)))
 
 
 def _shading(rng) -> np.ndarray:
@@ -105,3 +112,21 @@ def ends_elsewhere(rng, ends: np.ndarray,
 def at_places(parts: np.ndarray) -> np.ndarray:
     """Return what is told of the middle of each place, (..., LENGTH) to (..., places)."""
     return parts[..., GRAIN // 2::GRAIN]
+
+
+def kinds_of(parts: np.ndarray) -> np.ndarray:
+    """Return what instrument each column shows, 0 where it is none."""
+    return np.where(parts == UNTOLD, np.uint8(0), parts)
+
+
+def walls_at_places(walls: np.ndarray) -> np.ndarray:
+    """
+    Return where the walls are at each place, (..., LENGTH, 2) to (..., places, 2) float32.
+
+    NaN where half of the columns or more show none.
+    """
+    of_columns = walls.reshape(*walls.shape[:-2], -1, GRAIN, 2)
+    there = np.isfinite(of_columns)
+    count = there.sum(-2)
+    total = np.where(there, of_columns, 0.0).sum(-2)
+    return np.where(count > GRAIN // 2, total / np.maximum(count, 1), np.nan).astype(np.float32)

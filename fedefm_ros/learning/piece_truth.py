@@ -16,10 +16,12 @@
 
 from collections.abc import Sequence
 
+import cv2
+
 from fedefm_ros import labels
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.instrument import Instrument
-from fedefm_ros.segmentation.strips import columns_of, directions_of, LENGTH
+from fedefm_ros.segmentation.strips import along_columns, directions_of, LENGTH, sections
 
 import numpy as np
 
@@ -29,6 +31,11 @@ TOLERANCE, RIGHT_SHARE = 4.0, 0.5
 TIP_REACH = 24.0
 #: What a column of a strip is beyond its piece.
 UNTOLD = 255
+#: Pixels from a piece's line within which walls are told.
+WALL_REACH = 14.0
+# Pixels from sample to sample across a line.
+_FINE = 0.25
+_ACROSS = np.arange(-WALL_REACH, WALL_REACH + _FINE / 2, _FINE, dtype=np.float32)
 
 
 def answers(pieces: Sequence[Instrument],
@@ -66,11 +73,40 @@ def answers(pieces: Sequence[Instrument],
 
 def along_strip(piece: Instrument, part: np.ndarray) -> np.ndarray:
     """Return what each column of a piece's strip is, (LENGTH,) uint8; ``UNTOLD`` beyond it."""
-    columns = columns_of(piece.centerline)
-    inside = np.arange(columns[0], columns[-1] + 1)
-    result = np.full(LENGTH, UNTOLD, np.uint8)
-    # The last point's at or before it.
-    result[inside] = part[np.searchsorted(columns, inside, 'right') - 1]
+    return along_columns(piece.centerline, part, UNTOLD)
+
+
+def walls_along(piece: Instrument, part: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """
+    Return where the walls of the instrument are that each column of a piece's strip shows.
+
+    (LENGTH, 2) float32, pixels along the strip's rows to one wall and to the other; NaN where the
+    column shows none, or one that is further away than ``WALL_REACH`` or reaches beyond.
+
+    :param part: what each point of the piece is, see ``answers``.
+    :param mask: (H, W) uint8, the true labels.
+    """
+    result = np.full((LENGTH, 2), np.nan, np.float32)
+    points, normals, inside = sections(piece.centerline)
+    is_of = along_strip(piece, part)[:len(points)]
+    middle = len(_ACROSS) // 2
+    close = int(TOLERANCE / _FINE)
+    for kind in (labels.CATHETER, labels.GUIDEWIRE):
+        columns = np.flatnonzero(inside & (is_of == kind))
+        if not len(columns):
+            continue
+        x, y = (points[columns, axis, None] + normals[columns, axis, None] * _ACROSS
+                for axis in (0, 1))
+        there = cv2.remap((mask == kind).astype(np.float32), x, y, cv2.INTER_LINEAR) >= 0.5
+        for column, across in zip(columns, there):
+            near = np.flatnonzero(across[middle - close:middle + close + 1])
+            if not len(near):
+                continue
+            place = near[np.abs(near - close).argmin()] + middle - close
+            gaps = np.flatnonzero(~across)
+            first, last = gaps[gaps < place], gaps[gaps > place]
+            if len(first) and len(last):
+                result[column] = (_ACROSS[first[-1]] + _FINE / 2, _ACROSS[last[0]] - _FINE / 2)
     return result
 
 

@@ -30,7 +30,7 @@ from fedefm_ros.backbones.spec import Normalisation
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.imaging.frame import GroundTruth
-from fedefm_ros.learning.piece_truth import along_strip, answers, tips_from
+from fedefm_ros.learning.piece_truth import along_strip, answers, tips_from, walls_along
 from fedefm_ros.learning.simulated import FRAMES_PER_SCENE, SimulatedFrames
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS, VIEW, views_of_pieces
 from fedefm_ros.segmentation.geometry import analyse
@@ -50,7 +50,7 @@ FRAMES_PER_FILE = 400
 
 _SOURCE = 'collection.json'
 _PICTURES = ('strips', 'overviews', 'ends')
-_KNOWN = ('parts', 'tips', 'facts', 'answers', 'lengths', 'confidences')
+_KNOWN = ('parts', 'tips', 'walls', 'facts', 'answers', 'lengths', 'confidences')
 _KEYS = _PICTURES + _KNOWN
 
 
@@ -180,13 +180,14 @@ def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: S
             found['answers'].append(answer)
             found['parts'].append(along_strip(piece, part))
             found['tips'].append(tips_from(piece, truth))
+            found['walls'].append(walls_along(piece, part, truth.mask))
         found['lengths'] += [piece.length_px for piece in pieces]
         found['confidences'] += [piece.confidence for piece in pieces]
     if not found['facts']:
         raise FedefmError(f'nothing was found in frames {numbers.start} to {numbers.stop}: the '
                           'models see nothing')
-    kinds = {'answers': np.uint8, 'parts': np.uint8, 'tips': np.float32, 'lengths': np.float32,
-             'confidences': np.float32}
+    kinds = {'answers': np.uint8, 'parts': np.uint8, **dict.fromkeys(
+        ('tips', 'walls', 'lengths', 'confidences'), np.float32)}
     arrays = {key: np.array(values, kinds.get(key)) for key, values in found.items()}
     return save(arrays, {'frames': str(len(numbers))})
 
@@ -203,6 +204,8 @@ class Piece(NamedTuple):
     """(LENGTH,) uint8: what each column of the strip is."""
     tips: np.ndarray
     """(2, 2) float32, see ``tips_from``."""
+    walls: np.ndarray
+    """(LENGTH, 2) float32, see ``walls_along``."""
 
 
 class Pieces(Sequence):
@@ -224,8 +227,8 @@ class Pieces(Sequence):
                 for key, values in more.items():
                     known[key].append(values)
         self._starts = np.cumsum([0, *(len(part) for part in known['facts'])])
-        self.parts, self.tips, self.facts, self.answers, self.lengths, self.confidences = (
-            np.concatenate(known[key]) for key in _KNOWN)
+        (self.parts, self.tips, self.walls, self.facts, self.answers, self.lengths,
+         self.confidences) = (np.concatenate(known[key]) for key in _KNOWN)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -239,7 +242,7 @@ class Pieces(Sequence):
         place = int(index - self._starts[file])
         pictures = (pictures[place:place + 1][0] for pictures in self._files[file])
         return Piece(*pictures, self.facts[index], int(self.answers[index]), self.parts[index],
-                     self.tips[index])
+                     self.tips[index], self.walls[index])
 
 
 def _read(path: Path):
@@ -259,8 +262,8 @@ def _read(path: Path):
     count = len(more['answers'])
     shapes = {'strips': [count, CHANNELS, 2 * HALF + 1, LENGTH],
               'overviews': [count, LAYERS, SIDE, SIDE], 'ends': [count, 2, END_LAYERS, *VIEW],
-              'parts': [count, LENGTH], 'tips': [count, 2, 2], 'facts': [count, FACTS],
-              **{key: [count] for key in _KNOWN[3:]}}
+              'parts': [count, LENGTH], 'tips': [count, 2, 2], 'walls': [count, LENGTH, 2],
+              'facts': [count, FACTS], **{key: [count] for key in _KNOWN[4:]}}
     found = {**{key: seen.get_shape() for key, seen in zip(_PICTURES, pictures)},
              **{key: list(more[key].shape) for key in more}}
     if found != shapes or any(seen.get_dtype() != 'U8' for seen in pictures):

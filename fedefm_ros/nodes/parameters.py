@@ -137,9 +137,10 @@ SEGMENTATION = (
               CONFIGURE, 0.0, 0.999),
     Parameter('judge', 'auto',
               'Looks at each piece that the network finds once more: takes out what is no '
-              'instrument, tells catheter from guidewire, and looks where tips are: centrelines '
-              'end there. A .safetensors file, none, or auto: the shipped one where it is made '
-              'for the architecture of the model.', CONFIGURE),
+              'instrument, tells catheter from guidewire, looks where walls are, to which the '
+              'edge of the mask goes, and where tips are: centrelines end there. A .safetensors '
+              'file, none, or auto: the shipped one where it is made for the architecture of the '
+              'model.', CONFIGURE),
     Parameter('threads', 2, 'Processor cores that one inference may use.', CONFIGURE, 1, 256),
     Parameter('steady_tips', False,
               'Follow tips from frame to frame: they tremble by a quarter less and are as near to '

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-import logging
 from pathlib import Path
 import threading
 import time
@@ -37,8 +36,8 @@ from fedefm_ros.segmentation.geometry import OVERSHOOT
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import is_made_for
 from fedefm_ros.segmentation.judge import Judge
-from fedefm_ros.segmentation.judge import judged
-from fedefm_ros.segmentation.judge import Opinion
+from fedefm_ros.segmentation.judgement import judged
+from fedefm_ros.segmentation.judgement import Opinion
 from fedefm_ros.segmentation.orientation import at_edge
 from fedefm_ros.segmentation.postprocess import remove_specks
 from fedefm_ros.segmentation.postprocess import SpeckParameters
@@ -59,8 +58,6 @@ from fedefm_ros.segmentation.tips import Seen
 from fedefm_ros.segmentation.tips import with_seen_tips
 
 import numpy as np
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,6 @@ class SegmentationEngine:
         self.specks = specks
         self.geometry = geometry
         self._steady = TipFilter() if steady_tips else None
-        self._told = False
 
     @classmethod
     def open(cls, model: str | Path = 'realtime', runtime: str = 'auto',  # noqa: A003
@@ -262,9 +258,7 @@ class SegmentationEngine:
                     found, raw.seen, self.geometry.spacing,
                     lambda point: at_edge(point, raw.mask.shape, border, field), spacing_mm)
             except FedefmError as error:
-                if not self._told:
-                    _log.error('tips stay at the ends of the mask: %s', error)
-                self._told = True
+                raw.seen.judge.tell_once('tips stay at the ends of the mask: %s', error)
         if self._steady is None:
             return found
         if not previous:

@@ -22,7 +22,7 @@ import math
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.instrument import Instrument
-from fedefm_ros.segmentation.judge import Opinion
+from fedefm_ros.segmentation.judgement import Opinion
 
 import numpy as np
 

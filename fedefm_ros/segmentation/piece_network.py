@@ -47,6 +47,12 @@ END_WIDTHS = (16, 24, 32, 48, 96)
 END_STRIDES = ((1, 1), (2, 2), (2, 2), (2, 2))
 #: What is left of such a view after the layers, rows and columns.
 END_LEFT = (5, 8)
+#: Channels of its layers over what a strip shows most finely, and of the two along that.
+OUTLINE_WIDTHS = (16, 32, 48, 64, 96)
+#: Rows and columns from place to place of each such layer.
+OUTLINE_STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))
+#: Which channels of a strip these see, and one more tells what each column is.
+OUTLINE_CHANNELS = (0, 1, 2, CHANNELS - 1)
 #: Rows and columns from place to place of each layer.
 STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
 #: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
@@ -71,6 +77,9 @@ class PieceNetwork:
         self._overview = [products(f'overview.{place}.0')
                           for place in range(len(OVERVIEW_WIDTHS) - 1)]
         self._ends = [products(f'ends.{place}.0') for place in range(len(END_STRIDES))]
+        self._outline = [products(f'outline.{place}.0') for place in range(len(OUTLINE_STRIDES))]
+        (self._outline_along, self._outline_known, self._outline_more, self._walls) = map(
+            products, ('outline_along.0', 'outline_known', 'outline_more.0', 'walls'))
         (self._along, self._facts, self._answer, self._part, self._part_answer, self._context,
          self._of_context, self._end, self._tip) = map(products, (
              'along.0', 'facts', 'answer', 'part', 'part_answer', 'context', 'of_context', 'end',
@@ -120,6 +129,30 @@ class PieceNetwork:
         said[0] = 0.5 + 0.5 * np.tanh(0.5 * said[0])  # the logistic function, without overflow
         return said
 
+    def walls(self, strip: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """
+        Return where the walls of an instrument are, (LENGTH / GRAIN, 2) float32.
+
+        Pixels from its line along the strip's rows, of each place along it; without meaning where
+        it is no instrument.
+
+        :param strip: of ``strips``.
+        :param kinds: (LENGTH,) uint8, the ``labels`` value of each column.
+        """
+        found = _scaled(strip[list(OUTLINE_CHANNELS)])
+        there = found[0, :, -1].reshape(-1, GRAIN).max(1, keepdims=True) > 0
+        kind = _kind(kinds)[None, :, None]
+        found = np.concatenate([found, np.broadcast_to(kind, (*found.shape[:2], 1))], 2)
+        for (weight, bias), stride in zip(self._outline, OUTLINE_STRIDES):
+            found = _convolved(found, weight, bias, stride)
+        line = found.transpose(1, 2, 0).reshape(1, found.shape[1], -1)
+        along = _convolved(line, *self._outline_along, (1, 1))[0] * there
+        whole = np.concatenate([along.sum(0) / np.float32(there.sum()), along.max(0)])
+        hidden = np.maximum(whole @ self._outline_known[0] + self._outline_known[1], 0.0)
+        known = np.concatenate([along, np.tile(hidden, (len(along), 1))], 1)
+        more = _convolved(known[None], *self._outline_more, (1, 1))[0]
+        return more @ self._walls[0] + self._walls[1]
+
     def _around(self, overview: np.ndarray) -> np.ndarray:
         """Return what the overview adds to what is known of the whole."""
         found = overview.transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
@@ -128,6 +161,11 @@ class PieceNetwork:
         flat = found.transpose(2, 0, 1).ravel()
         context = np.maximum(flat @ self._context[0] + self._context[1], 0.0)
         return context @ self._of_context[0] + self._of_context[1]
+
+
+def _kind(kinds: np.ndarray) -> np.ndarray:
+    """Return what columns are as the network takes it, float32."""
+    return (kinds == labels.GUIDEWIRE).astype(np.float32) - (kinds == labels.CATHETER)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -176,15 +214,24 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
         over = [len(weights[f'overview.{place}.0.bias'])
                 for place in range(len(OVERVIEW_WIDTHS) - 1)]
         at_end = [len(weights[f'ends.{place}.0.bias']) for place in range(len(END_STRIDES))]
-        along, hidden, part, context, of_end = (len(weights[f'{name}.bias']) for name in (
-            'along.0', 'facts', 'part', 'context', 'end'))
+        outline = [len(weights[f'outline.{place}.0.bias'])
+                   for place in range(len(OUTLINE_STRIDES))]
+        along, hidden, part, context, of_end, of_walls, known = (
+            len(weights[f'{name}.bias']) for name in (
+                'along.0', 'facts', 'part', 'context', 'end', 'outline_along.0', 'outline_known'))
         expected = {f'layers.{place}.0': (after, before, 3, 3) for place, (before, after)
                     in enumerate(zip([CHANNELS, *widths], widths))}
         expected |= {f'overview.{place}.0': (after, before, 3, 3) for place, (before, after)
                      in enumerate(zip([LAYERS, *over], over))}
         expected |= {f'ends.{place}.0': (after, before, 3, 3) for place, (before, after)
                      in enumerate(zip([END_LAYERS, *at_end], at_end))}
-        expected |= {'along.0': (along, ROWS * widths[-1], 3),
+        expected |= {f'outline.{place}.0': (after, before, 3, 3) for place, (before, after)
+                     in enumerate(zip([len(OUTLINE_CHANNELS) + 1, *outline], outline))}
+        expected |= {'outline_along.0': (of_walls, ROWS * outline[-1], 3),
+                     'outline_known': (known, 2 * of_walls),
+                     'outline_more.0': (of_walls, of_walls + known, 3),
+                     'walls': (2, of_walls),
+                     'along.0': (along, ROWS * widths[-1], 3),
                      'facts': (hidden, 2 * along + FACTS),
                      'context': (context, over[-1] * (SIDE >> len(over)) ** 2),
                      'of_context': (hidden, context),

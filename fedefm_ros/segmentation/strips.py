@@ -77,7 +77,8 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
         points, inside, scale = _columns(piece.centerline)
         length = len(points)
         strip = seen[number, :, :, :length]
-        x, y = _rows(points)
+        normals = _normals(points)
+        x, y = (points[:, axis] + _ASIDE * normals[:, axis] for axis in (0, 1))
         sampled = cv2.remap(layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for place, rows in enumerate(np.split(sampled, len(STEPS))):
             grey, *others = cv2.split(rows)
@@ -91,11 +92,35 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
     return seen, facts
 
 
+def sections(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Return the places of a strip's columns, the directions of their rows, and which are inside.
+
+    (N, 2) and (N, 2) float32, and (N,) bool: False beyond the ends; N is at most ``LENGTH``.
+    """
+    points, inside, _ = _columns(centerline)
+    return points, _normals(points), inside > 0
+
+
 def columns_of(centerline: np.ndarray) -> np.ndarray:
     """Return the column of its strip that each point of a centreline lies in, (N,) int."""
     along, count = _along(centerline)
     scale = (along[-1] + 2 * BEYOND) / (count - 1)
     return np.minimum(((along + BEYOND) / scale + 0.5).astype(int), count - 1)
+
+
+def along_columns(centerline: np.ndarray, values: np.ndarray, beyond: int) -> np.ndarray:
+    """
+    Return the value of each column of a line's strip, (LENGTH,) uint8.
+
+    :param values: (N,) of the line's points; a column has that of the last one at or before it.
+    :param beyond: the value of columns that are beyond the line's ends.
+    """
+    columns = columns_of(centerline)
+    inside = np.arange(columns[0], columns[-1] + 1)
+    result = np.full(LENGTH, beyond, np.uint8)
+    result[inside] = values[np.searchsorted(columns, inside, 'right') - 1]
+    return result
 
 
 def _along(centerline: np.ndarray) -> tuple[np.ndarray, int]:
@@ -114,6 +139,7 @@ def _columns(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     along = np.concatenate([[-BEYOND], along, [total + BEYOND]])
     places = np.linspace(along[0], along[-1], count)
     points = np.stack([np.interp(places, along, whole[:, axis]) for axis in (0, 1)], 1)
+    points = points.astype(np.float32)
     inside = np.where((places >= 0) & (places <= total), np.uint8(255), np.uint8(0))
     return points, inside, float(places[1] - places[0])
 
@@ -136,17 +162,12 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / max(float(np.hypot(*vector)), 1e-6)
 
 
-def _rows(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Return where each pixel of a strip lies at each step, one below the other.
-
-    x and y, (len(STEPS) (2 HALF + 1), length) float32 each.
-    """
-    points = points.astype(np.float32)
+def _normals(points: np.ndarray) -> np.ndarray:
+    """Return which way the rows of a strip's columns go, (N, 2) float32 of length 1."""
     smooth = cv2.GaussianBlur(points, (1, 9), 0, borderType=cv2.BORDER_REPLICATE)
     tangents = np.gradient(smooth, axis=0)
     tangents /= np.maximum(np.hypot(*tangents.T), np.float32(1e-6))[:, None]
-    return points[:, 0] - _ASIDE * tangents[:, 1], points[:, 1] + _ASIDE * tangents[:, 0]
+    return np.stack([-tangents[:, 1], tangents[:, 0]], 1)
 
 
 def stretched(grey: np.ndarray, mean: float, deviation: float,

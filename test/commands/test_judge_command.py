@@ -75,6 +75,10 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     run(*further, '--steps', 2, '--start', judge)
     figures = json.loads((tmp_path / 'trained.json').read_text())
     assert figures['step'] == 2 and figures['plan']['start'] == engine.info.judge_id
+    walls = [tmp_path / 'walls' if word == tmp_path / 'run' else word for word in words]
+    run(*walls, '--steps', 2, '--start', judge, '--walls-only')
+    figures = json.loads((tmp_path / 'trained.json').read_text())
+    assert figures['plan']['walls_only'] and figures['wall_error_catheter'] >= 0
 
 
 def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
@@ -82,6 +86,8 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
     out = ('-o', tmp_path / 'run')
     assert 'trained on: it is of the same seed' in run(
         'train', training, '--validation', training, *out, code=1)
+    assert '--walls-only needs --start' in run(
+        'train', training, '--validation', validation, *out, '--walls-only', code=1)
     small = save_line_model(tmp_path / 'small.safetensors', 128)
     assert 'not of one architecture' in run(
         'collect', '--model', model, '--model', small, *out, code=1)

@@ -17,7 +17,7 @@
 from dataclasses import replace
 import json
 
-from fedefm_ros.backbones.checkpoint import load_checkpoint, read_file
+from fedefm_ros.backbones.checkpoint import load_checkpoint, read_description, read_file
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.judging import JudgePlan
 from fedefm_ros.learning.judging import JudgeTrainer
@@ -34,7 +34,7 @@ import numpy as np
 import pytest
 
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 COLLECTIONS = tuple(Collection(seed, ('a',), 'f32', 'openvino', backbone='lines', size=256)
                     for seed in (1, 2))
@@ -57,9 +57,13 @@ def write_pieces(folder, seed, count=60):
         strips[number, :, :, length:] = 0
     folder.mkdir()
     parts = np.where(strips[:, -1, 0] > 0, answers[:, None], UNTOLD).astype(np.uint8)
+    # Rows are half a pixel apart, and 4 of 6 to each side are dark.
+    shown = np.isin(parts, (1, 2))[..., None]
+    half = np.where(answers == 1, 3.25, 1.25)[:, None, None]
+    walls = np.where(shown, half * np.array([-1, 1]), np.nan).astype(np.float32)
     save_file({'strips': strips, 'answers': answers, 'parts': parts,
                'overviews': rng.integers(0, 256, (count, LAYERS, SIDE, SIDE), np.uint8),
-               **ends_and_tips(rng, count),
+               **ends_and_tips(rng, count), 'walls': walls,
                'facts': rng.normal(size=(count, FACTS)).astype(np.float32),
                'lengths': rng.uniform(20, 300, count).astype(np.float32),
                'confidences': rng.random(count).astype(np.float32)},
@@ -97,11 +101,15 @@ def test_a_run_learns_what_can_be_seen(sets, tmp_path):
     assert checkpoint.spec.input_size == 256 and 0 < checkpoint.spec.min_confidence < 1
     judge = Judge(tmp_path / 'run' / 'judge.safetensors')
     *pictures, ends, facts = (np.stack(column) for column in list(zip(*sets[1]))[:4])
-    *expected, at_ends = trainer.chances(sets[1])
+    *expected, at_ends, walls = trainer.chances(sets[1])
     for found, right in zip(zip(*judge(*pictures, facts)), expected):
         assert np.stack(found) == pytest.approx(right, abs=1e-5)
     assert judge.tips(ends.reshape(-1, *ends.shape[2:])) == pytest.approx(
         at_ends.reshape(-1, 3), abs=1e-4)
+    kinds = np.where(sets[1].parts == UNTOLD, 0, sets[1].parts).astype(np.uint8)
+    assert judge.walls(pictures[0], kinds) == pytest.approx(walls, abs=1e-4)
+    assert last['wall_error_catheter'] < min(0.6, 0.4 * first['wall_error_catheter'])
+    assert last['wall_error_guidewire'] < 0.4
     assert last['tip_told'] > max(0.8, first['tip_told'])
     assert last['wrong_as_wholes'] < 0.2 and last['wrong_divided'] < 0.2
     rows = (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()
@@ -174,6 +182,32 @@ def test_a_run_begins_with_what_a_judge_knows(sets, tmp_path):
     of_look = places.reshape(len(places), 16, 4, 3)
     assert np.array_equal(of_look, np.repeat(of_look[:, :, :1], 4, 2))
     assert np.ptp(of_look[:, :, 0], axis=0).max() > 0.01
+    # Or walls.
+    blind = tmp_path / 'blind.safetensors'
+    with safe_open(judge, 'numpy') as file:
+        save_file({name: file.get_tensor(name) for name in file.keys()
+                   if not name.startswith(('outline', 'walls'))}, blind, file.metadata())
+    with pytest.raises(FedefmError, match='judge train --start. goes on'):
+        Judge(blind)
+    only = replace(plan, steps=12, kept=0.8, start=read_file(blind).model_id, walls_only=True)
+    trainer = JudgeTrainer(only, tmp_path / 'walls', *sets, COLLECTIONS, start=blind)
+    before = trainer.check(0.0)
+    trainer.run()
+    first, last = (load_file(path) for path in (
+        judge, tmp_path / 'walls' / 'judge.safetensors'))
+    assert {name for name in first if np.array_equal(first[name], last[name])} \
+        == {name for name in first if not name.startswith(('outline', 'walls'))}
+    limits = [read_description(read_file(path))[0].min_confidence for path in (
+        judge, tmp_path / 'walls' / 'judge.safetensors')]
+    assert limits[0] == limits[1]
+    after = trainer.log[-1]
+    assert after['wall_error_catheter'] < 0.7 * before['wall_error_catheter']
+    assert after['area'] == before['area'] and after['tip_told'] == before['tip_told']
+    with pytest.raises(FedefmError, match='lacks more than what tells walls'):
+        JudgeTrainer(replace(only, start=read_file(old).model_id), tmp_path / 'none', *sets,
+                     COLLECTIONS, start=old)
+    with pytest.raises(FedefmError, match='needs a start'):
+        JudgeTrainer(replace(only, start=''), tmp_path / 'none', *sets, COLLECTIONS)
     with pytest.raises(FedefmError, match='its file is needed'):
         JudgeTrainer(plan, tmp_path / 'none', *sets, COLLECTIONS)
     for other, message in ((replace(plan, start='0' * 16), 'is not the judge 0000'),

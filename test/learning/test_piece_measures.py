@@ -15,7 +15,7 @@
 """What a judge is worth on known pieces."""
 
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
-from fedefm_ros.learning.piece_measures import measures, tip_measures
+from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
 
 import numpy as np
 
@@ -76,3 +76,17 @@ def test_measures_of_tips_are_those_counted_by_hand():
     assert found['tip_told'] == 0.75 and found['tip_error_before'] == 5
     assert tip_measures(said, np.full((2, 2, 2), np.nan)) == {'tip_told': 0.5}
     assert [found[f'tip_error_{part}'] for part in (50, 75)] == pytest.approx([1, 1.5])
+
+
+def test_measures_of_walls_are_those_counted_by_hand():
+    class Walls:
+        parts = np.repeat(np.array([[1, 1, 2, 255], [255, 1, 0, 255]], np.uint8), 4, 1)
+        walls = np.repeat(np.array([[[-3, 3], [np.nan] * 2, [-1, 1], [np.nan] * 2],
+                                    [[np.nan] * 2, [-4, 2], [np.nan] * 2, [np.nan] * 2]]), 4, 1)
+
+    said = np.zeros((2, 4, 2))
+    said[0, 0], said[1, 1], said[0, 2] = (-2, 3), (-4, 4), (-1, 1.5)
+    assert wall_measures(said, Walls) == {
+        'wall_error_catheter': pytest.approx(0.75), 'wall_error_guidewire': pytest.approx(0.25)}
+    Walls.walls = np.full_like(Walls.walls, np.nan)
+    assert wall_measures(said, Walls) == {}

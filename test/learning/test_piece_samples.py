@@ -16,13 +16,15 @@
 
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.learning.judging import JudgePlan
-from fedefm_ros.learning.piece_samples import ends_elsewhere, TrainingPieces
+from fedefm_ros.learning.piece_samples import ends_elsewhere, TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.segmentation.ends import ASIDE, BEFORE, LAYERS as END_LAYERS, VIEW
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH
 
 import numpy as np
+
+import pytest
 
 import torch
 
@@ -35,20 +37,38 @@ def test_what_each_place_is_turns_with_the_strip():
     strip = np.zeros((CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
     strip[:, :, :length] = 200
     strip[-1, :, :length] = told[:length]
+    walls = np.full((LENGTH, 2), np.nan, np.float32)
+    walls[30:length - 30] = np.stack([np.linspace(-3, -2, 140), np.linspace(4, 6, 140)], 1)
+    for column in range(30, length - 30):
+        strip[2, :, column] = 0
+        strip[2, HALF + int(round(2 * walls[column, 1])), column] = 255
     samples = TrainingPieces([], JudgePlan())
-    firsts = set()
-    for seed in range(8):
-        (seen, *_), (answers, _) = samples.sample(
+    firsts, ends = set(), set()
+    for seed in range(40):
+        (seen, *_, kinds), (answers, _, at_places) = samples.sample(
             np.random.default_rng(seed), strip, np.zeros((LAYERS, SIDE, SIDE), np.uint8),
             np.zeros((2, END_LAYERS, *VIEW), np.uint8), np.zeros(FACTS, np.float32), CATHETER,
-            told, np.full((2, 2), np.nan, np.float32))
+            told, np.full((2, 2), np.nan, np.float32), walls)
         assert answers[0] == CATHETER and len(answers) == 65
         middles = seen[-1, HALF, 2::4]
         there = torch.isin(middles, torch.tensor([CATHETER, GUIDEWIRE]))
         assert (answers[1:][there] == middles[there]).all() and there.sum() >= 32
         assert (answers[1:][~there] == UNTOLD).all()
         firsts.add(int(answers[1:][there][0]))
+        shown = seen[-1, HALF]
+        assert torch.equal(kinds, torch.where((shown > 0) & (shown < UNTOLD), shown, 0))
+        # The further wall is drawn where it is said to be, unless what is thought is left out.
+        known = at_places.isfinite().all(1)
+        assert known.sum() >= 32 and not (known & ~there).any()
+        assert (at_places[known, 0] < 0).all() and (at_places[known, 1] > 0).all()
+        of_wall = at_places[known].gather(1, at_places[known].abs().argmax(1, True))[:, 0]
+        drawn = seen[2, :, 1::4][:, known]
+        if drawn.any():
+            assert of_wall.numpy() == pytest.approx(
+                (drawn.int().argmax(0).numpy() - HALF) / 2.0, abs=0.3)
+        ends.add((int(answers[1:][there][0]), bool(of_wall[0] > 0), bool(drawn.any())))
     assert firsts == {CATHETER, GUIDEWIRE}
+    assert len({end[:2] for end in ends}) == 4 and len(ends) > 4
 
 
 def test_where_tips_are_moves_with_the_view():
@@ -68,3 +88,13 @@ def test_where_tips_are_moves_with_the_view():
             assert not view[1].any() or view[1].argmax() == view[0].argmin()
             places.add((row, column))
     assert len(places) > 8
+
+
+def test_walls_are_told_where_most_columns_of_a_place_show_them():
+    walls = np.full((LENGTH, 2), np.nan, np.float32)
+    walls[4:7] = (-1, 2), (-2, 2), (-3, 5)
+    walls[8:10] = -1, 1
+    told = walls_at_places(np.stack([walls, -walls]))
+    assert told.shape == (2, 64, 2) and told.dtype == np.float32
+    assert told[0, 1].tolist() == [-2, 3] and told[1, 1].tolist() == [2, -3]
+    assert np.isnan(told[:, [0, 2, 3]]).all()

@@ -19,6 +19,7 @@ from dataclasses import replace
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.learning.piece_truth import along_strip, answers, tips_from, UNTOLD
+from fedefm_ros.learning.piece_truth import walls_along
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.strips import LENGTH, strips
@@ -90,3 +91,33 @@ def test_a_tip_near_an_end_is_told_along_the_line_and_aside():
     told = tips_from(piece, truth)
     assert told[0] == pytest.approx([-5, 4]) and np.isnan(told[1]).all()
     assert np.isnan(tips_from(piece, GroundTruth(truth.mask, ()))).all()
+
+
+def test_walls_are_told_from_the_line_to_each_side():
+    """A catheter of 7 rows; the piece runs to the right along its upper half, then to the left."""
+    mask = np.zeros((128, 160), np.uint8)
+    mask[47:54, :101] = CATHETER
+    mask[50, 60:80] = GUIDEWIRE
+    truth = GroundTruth(mask, (line(CATHETER, 50, 0, 100),))
+    piece = line(CATHETER, 49, 20, 120)
+    (_, part), = answers([piece], truth)
+    walls = walls_along(piece, part, mask)
+    told, known = along_strip(piece, part), np.isfinite(walls).all(1)
+    x = 20 - 32 + np.arange(LENGTH)
+    plain = known & ((x < 59) | (x > 80))
+    # y runs down, and down is right of one who goes to the right; rows are from 46.5 to 53.5.
+    assert walls[plain] == pytest.approx(np.tile([-2.5, 4.5], (plain.sum(), 1)), abs=0.13)
+    assert plain.sum() > 50 and (told[known] == CATHETER).all()
+    assert not known[(x < 19) | (x > 104)].any()
+    # Where a wire is in the way, the part of the catheter on the line's side is told.
+    between = known & (x > 61) & (x < 79)
+    assert walls[between] == pytest.approx(np.tile([-2.5, 0.5], (between.sum(), 1)), abs=0.13)
+    back = Instrument(CATHETER, piece.centerline[::-1])
+    (_, part), = answers([back], truth)
+    turned = walls_along(back, part, mask)
+    plain = np.isfinite(turned).all(1) & (np.abs(120 + 32 - np.arange(LENGTH) - 40) < 18)
+    assert turned[plain] == pytest.approx(np.tile([-4.5, 2.5], (plain.sum(), 1)), abs=0.13)
+    assert plain.any()
+    # Of what is wider than what is looked at, no walls are told.
+    mask[20:90] = CATHETER
+    assert np.isnan(walls_along(piece, part[::-1], mask)).all()

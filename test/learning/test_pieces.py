@@ -77,16 +77,23 @@ def collected(runtimes, tmp_path_factory):
 def test_pieces_are_what_the_judge_will_be_shown(collected):
     found = Pieces([collected])
     assert found.frames == 7 and len(found) == len(list(found)) > 7
-    for strip, overview, ends, facts, answer, parts, tips in found:
+    told = 0
+    for strip, overview, ends, facts, answer, parts, tips, walls in found:
         assert strip.shape == (CHANNELS, 2 * HALF + 1, LENGTH) and strip.dtype == np.uint8
         assert overview.shape == (LAYERS, SIDE, SIDE) and overview.dtype == np.uint8
         assert ends.shape == (2, END_LAYERS, *VIEW) and ends.dtype == np.uint8
         assert tips.shape == (2, 2) and tips.dtype == np.float32
+        assert walls.shape == (LENGTH, 2) and walls.dtype == np.float32
+        known = np.isfinite(walls).all(1)
+        assert np.isin(parts[known], (CATHETER, GUIDEWIRE)).all()
+        assert (walls[known, 0] < walls[known, 1]).all()
+        told += known.any()
         assert facts.shape == (FACTS,) and facts.dtype == np.float32
         assert answer in (0, CATHETER, GUIDEWIRE) and isinstance(answer, int)
         assert parts.shape == (LENGTH,) and set(parts) <= {0, CATHETER, GUIDEWIRE, UNTOLD}
         right = (parts[parts != UNTOLD] > 0).mean()
         assert answer > 0 if right > 0.6 else answer == 0 or right > 0.4
+    assert told > 3
     assert found.facts[:, 2] == pytest.approx(found.confidences, abs=1e-6)
     assert 512 * found.facts[:, 1] == pytest.approx(found.lengths, rel=1e-5)
     # The line network finds ribs and vessels besides, and each model has its turns.
@@ -158,6 +165,7 @@ def test_what_is_missing_or_damaged_is_named(collected, tmp_path):
             ({'parts': arrays['parts'][:, 1:]}, 'collected by another version'),
             ({'lengths': arrays['lengths'][1:]}, 'collected by another version'),
             ({'tips': arrays['tips'][:, :1]}, 'collected by another version'),
+            ({'walls': arrays['walls'][..., :1]}, 'collected by another version'),
             ({'ends': arrays['ends'].astype(np.float32)}, 'collected by another version'),
             ({'strips': arrays['strips'].astype(np.float32)}, 'collected by another version')):
         save_file({**arrays, **changed}, tmp_path / '0.safetensors', {'frames': '3'})

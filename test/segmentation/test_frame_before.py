@@ -20,7 +20,7 @@ from fedefm_ros.labels import GUIDEWIRE
 from fedefm_ros.segmentation.engine import RawSegmentation
 from fedefm_ros.segmentation.frame_before import FrameBefore
 from fedefm_ros.segmentation.instrument import Instrument
-from fedefm_ros.segmentation.judge import Opinion
+from fedefm_ros.segmentation.judgement import Opinion
 
 import numpy as np
 import pytest

@@ -17,16 +17,16 @@
 import cv2
 
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
-from fedefm_ros.segmentation import judge as judge_module
+from fedefm_ros.segmentation import parts as parts_module
 from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import Judge
-from fedefm_ros.segmentation.judge import judged
-from fedefm_ros.segmentation.judge import Opinion
+from fedefm_ros.segmentation.judgement import judged
+from fedefm_ros.segmentation.judgement import Opinion
 from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.preprocess import prepare
 
-from judges import save_judge_by_length
+from judges import save_judge_by_length, SeesNoWalls
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def test_what_was_seen_well_in_the_frame_before_stays_in_one_in_doubt(tmp_path):
                 opinion(line, np.array([1.0, 0.0, 0.0]))).taken_out == 1
 
 
-class Sees:
+class Sees(SeesNoWalls):
     """A judge that is sure of a piece, and says of every 16 columns of it what it is told to."""
 
     def __init__(self, whole, *places):
@@ -273,7 +273,7 @@ def test_a_mask_is_looked_at_where_it_changes_only_with_the_same_result(monkeypa
         cv2.circle(mask, tuple(map(int, rng.integers(0, 256, 2))), 4, CATHETER, -1)
         sure = np.where(rng.random((8, 8)).repeat(32, 0).repeat(32, 1) < 0.7, mask, np.uint8(0))
 
-        class Random:
+        class Random(SeesNoWalls):
 
             def __call__(self, seen, around, facts):
                 said = np.random.default_rng(len(seen)).dirichlet((0.3,) * 3, len(seen))
@@ -285,12 +285,12 @@ def test_a_mask_is_looked_at_where_it_changes_only_with_the_same_result(monkeypa
         for otherwise in (mask, mask.copy(), sure):
             found = done(otherwise)
             with monkeypatch.context() as patch:
-                patch.setattr(judge_module, '_where_it_may_change', lambda *_: np.s_[0:256, 0:256])
+                patch.setattr(parts_module, '_where_it_may_change', lambda *_: np.s_[0:256, 0:256])
                 assert np.array_equal(found.mask, done(otherwise).mask)
-        window = judge_module._where_it_may_change(mask, mask, [pieces[0].centerline], 20.0)
+        window = parts_module._where_it_may_change(mask, mask, [pieces[0].centerline], 20.0)
         smaller += mask[window].size < 0.6 * mask.size
     assert smaller > 10
-    assert judge_module._where_it_may_change(mask, mask, [], 20.0) is None
+    assert parts_module._where_it_may_change(mask, mask, [], 20.0) is None
 
 
 def test_a_mask_without_pieces_is_not_judged(tmp_path):

@@ -83,6 +83,27 @@ def test_an_engine_with_a_judge_gives_judged_masks_and_their_instruments(model, 
     assert len(generous.instruments(generous.infer(picture()))) == 2
 
 
+def test_the_edge_of_a_mask_is_where_the_judge_sees_the_walls(model, tmp_path):
+    judge = save_judge_by_length(tmp_path / 'judge.safetensors', 100)
+    plain = opened(model, judge).infer(picture()).mask
+    state, metadata = load_file(judge), safe_open(judge, 'pt').metadata()
+    state['walls.bias'] = torch.tensor([-1.4, 3.4])
+    save_file(state, tmp_path / 'walls.safetensors', metadata)
+    engine = opened(model, tmp_path / 'walls.safetensors')
+    for image, scale in ((picture(), 1), (cv2.resize(picture(), (512, 512)), 2)):
+        raw = engine.infer(image)
+        middle = raw.mask[:, 50 * scale:150 * scale] > 0
+        width = np.ptp(np.flatnonzero(middle.all(1))) + 1
+        assert width == pytest.approx(5 * scale, abs=2 * scale - 2)
+        assert middle.sum(0) == pytest.approx(width)
+        assert set(np.unique(raw.mask)) == {0, GUIDEWIRE}
+        (found,) = engine.instruments(raw)
+        # It runs to the right, to its tip; the further wall is on its right, which is down.
+        assert found.tip[0] > found.centerline[0, 0]
+        assert found.centerline[20:-20, 1].mean() == pytest.approx(61 * scale, abs=0.4 * scale)
+    assert ((plain[:, 50:150] > 0).sum(0) == 7).all()
+
+
 def save_judge_that_sees_tips(path, along, **more):
     """Write a judge that keeps all pieces and sees a tip so far beyond each end."""
     save_judge_by_length(path, 1, **more)
@@ -135,7 +156,7 @@ def test_where_an_image_ends_is_known_in_the_networks_square(model, tmp_path, sh
     network = judge._network
 
     class Watched:
-        tip = network.tip
+        tip, walls = network.tip, network.walls
 
         def __call__(self, strip, overview, facts):
             shown.append(facts)

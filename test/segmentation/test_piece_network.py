@@ -58,21 +58,25 @@ def test_numpy_and_openvino_say_what_torch_says(tmp_path, monkeypatch):
     inputs = (scaled(torch.from_numpy(seen)), torch.from_numpy(around) / 255,
               torch.from_numpy(facts))
     ends = scaled_ends(torch.from_numpy(views))
-    network(*inputs), network.tips(ends)  # norms get statistics
+    kinds = rng.integers(0, 3, (6, LENGTH), np.uint8)
+    walls = inputs[0], torch.from_numpy(kinds)
+    network(*inputs), network.tips(ends), network.outlines(*walls)  # norms get statistics
     network.eval()
     with torch.no_grad():
         network.answer.weight *= 8
         network.part_answer.weight *= 8
         network.tip.weight *= 8
+        network.walls.weight *= 8
         expected = [logits.softmax(-1).numpy() for logits in network(*inputs)]
         tips = network.tips(ends)
         tips[:, 0] = tips[:, 0].sigmoid()
-        expected.append(tips.numpy())
+        expected += [tips.numpy(), network.outlines(*walls).numpy()]
     assert all(np.ptp(part, axis=0).max() > 0.02 for part in expected)
     judge = Judge(save_judge(tmp_path / 'judge.safetensors', network.folded()))
 
     def said_by(judge):
-        return [*(np.stack(part) for part in zip(*judge(seen, around, facts))), judge.tips(views)]
+        return [*(np.stack(part) for part in zip(*judge(seen, around, facts))), judge.tips(views),
+                judge.walls(seen, kinds)]
 
     for threads in (1, 3):
         for found in (said_by(judge), said_by(judge.compiled(threads))):
@@ -146,6 +150,10 @@ def test_a_file_that_is_no_judge_is_refused(tmp_path):
             (changed('end.safetensors', lambda state: state.update(
                 {'tip.weight': torch.zeros(2, 5), 'tip.bias': torch.zeros(2)})),
              r'tip is float32\[2, 5\]'),
+            (changed('wall.safetensors', lambda state: state.update(
+                {'walls.weight': torch.zeros(2, 4)})), r'walls is float32\[2, 4\]'),
+            (changed('edge.safetensors', lambda state: state.pop('outline_more.0.weight')),
+             'outline_more.0.weight. is missing .* --start. goes on'),
             (changed('half.safetensors', lambda state: state.update(
                 {'layers.0.0.weight': state['layers.0.0.weight'].half()})), 'float16')):
         with pytest.raises(FedefmError, match=message):

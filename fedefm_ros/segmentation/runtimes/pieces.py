@@ -16,11 +16,13 @@
 
 import threading
 
+from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS, VIEW
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
-from fedefm_ros.segmentation.piece_network import ANSWERS, COLUMNS, END_STRIDES
-from fedefm_ros.segmentation.piece_network import OVERVIEW_WIDTHS, ROWS, STRIDES
+from fedefm_ros.segmentation.piece_network import ANSWERS, COLUMNS, END_STRIDES, GRAIN
+from fedefm_ros.segmentation.piece_network import OUTLINE_CHANNELS, OUTLINE_STRIDES
+from fedefm_ros.segmentation.piece_network import OVERVIEW_WIDTHS, STRIDES
 from fedefm_ros.segmentation.runtimes.openvino import request_of
 from fedefm_ros.segmentation.runtimes.runtime import one_line
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, GREYS, HALF, LENGTH, MEAN_GREY
@@ -38,7 +40,8 @@ class OpenVinoPieces:
         """Compile the network of weights that were checked."""
         self._request = request_of(_graph(weights), threads, 'f32')
         self._of_end = request_of(_graph_of_end(weights), threads, 'f32')
-        self._lock, self._lock_of_end = threading.Lock(), threading.Lock()
+        self._of_walls = request_of(_graph_of_walls(weights), threads, 'f32')
+        self._lock, self._lock_of_end, self._lock_of_walls = (threading.Lock() for _ in range(3))
         self._strip = np.zeros((1, CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
         self._overview = np.zeros((1, LAYERS, SIDE, SIDE), np.uint8)
         self._facts = np.zeros((1, FACTS), np.float32)
@@ -46,6 +49,10 @@ class OpenVinoPieces:
             self._request.set_input_tensor(place, openvino.Tensor(values, True))
         self._view = np.zeros((1, END_LAYERS, *VIEW), np.uint8)
         self._of_end.set_input_tensor(0, openvino.Tensor(self._view, True))
+        self._fine = np.zeros((1, len(OUTLINE_CHANNELS), 2 * HALF + 1, LENGTH), np.uint8)
+        self._kinds = np.zeros((1, LENGTH), np.uint8)
+        for place, values in enumerate((self._fine, self._kinds)):
+            self._of_walls.set_input_tensor(place, openvino.Tensor(values, True))
 
     def __call__(self, strip: np.ndarray, overview: np.ndarray,
                  facts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +75,16 @@ class OpenVinoPieces:
             except RuntimeError as error:
                 raise FedefmError(f'OpenVINO cannot look at an end: {one_line(error)}') from error
             return self._of_end.get_output_tensor(0).data[0].copy()
+
+    def walls(self, strip: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """Return what ``PieceNetwork.walls`` does; raises FedefmError."""
+        with self._lock_of_walls:
+            self._fine[0], self._kinds[0] = strip[list(OUTLINE_CHANNELS)], kinds
+            try:
+                self._of_walls.infer()
+            except RuntimeError as error:
+                raise FedefmError(f'OpenVINO cannot look for walls: {one_line(error)}') from error
+            return self._of_walls.get_output_tensor(0).data[0].copy()
 
 
 def compile_pieces(weights: dict[str, np.ndarray], threads: int) -> OpenVinoPieces:
@@ -131,10 +148,38 @@ def _graph_of_end(weights: dict[str, np.ndarray]) -> openvino.Model:
     return openvino.Model([ops.concat([ops.sigmoid(near), where], 1)], [view], 'piece_end')
 
 
-def _scaled(strip):
+def _graph_of_walls(weights: dict[str, np.ndarray]) -> openvino.Model:
+    channels = len(OUTLINE_CHANNELS)
+    strip = ops.parameter([1, channels, 2 * HALF + 1, LENGTH], np.uint8, 'strip')
+    kinds = ops.parameter([1, LENGTH], np.uint8, 'kinds')
+    scaled = _scaled(ops.convert(strip, 'f32'), channels)
+    wire, catheter = (ops.convert(ops.equal(kinds, np.uint8(label)), 'f32')
+                      for label in (labels.GUIDEWIRE, labels.CATHETER))
+    kind = ops.broadcast(ops.unsqueeze(ops.subtract(wire, catheter), np.array([1, 2])),
+                         np.array([1, 1, 2 * HALF + 1, LENGTH]))
+    found = ops.concat([scaled, kind], 1)
+    for place, stride in enumerate(OUTLINE_STRIDES):
+        found = _convolved(found, weights, f'outline.{place}.0', stride, (1, 1))
+    along = _convolved(found, weights, 'outline_along.0', (1, 1), (0, 1))
+    there = _where_positive(ops.max_pool(
+        _channel(scaled, channels - 1, row=0), [1, GRAIN], [1, 1], [0, 0], [0, 0],
+        [1, GRAIN]).output(0))
+    along = ops.multiply(along, there)
+    sides = np.array([2, 3])
+    mean = ops.divide(ops.reduce_sum(along, sides), ops.reduce_sum(there, sides))
+    known = ops.relu(_product(ops.concat([mean, ops.reduce_max(along, sides)], 1), weights,
+                              'outline_known'))
+    known = ops.broadcast(ops.unsqueeze(known, np.array([2, 3])),
+                          np.array([1, len(weights['outline_known.bias']), 1, LENGTH // GRAIN]))
+    more = _convolved(ops.concat([along, known], 1), weights, 'outline_more.0', (1, 1), (0, 1))
+    places = ops.transpose(ops.squeeze(more, np.array([2])), np.array([0, 2, 1]))
+    return openvino.Model([_product(places, weights, 'walls')], [strip, kinds], 'piece_walls')
+
+
+def _scaled(strip, channels: int = CHANNELS):
     """Return a strip as the network takes it."""
-    channel = np.arange(CHANNELS).reshape(1, -1, 1, 1)
-    where = channel == CHANNELS - 1
+    channel = np.arange(channels).reshape(1, -1, 1, 1)
+    where = channel == channels - 1
     grey = (channel % 3 == 0) & ~where
     gain = np.where(grey, 1 / GREYS, np.where(where, 1 / 510, 1 / 255)).astype(np.float32)
     # Where the strip has ended, it is 0, as grey levels' mean is.
@@ -156,7 +201,9 @@ def _convolved(image, weights: dict[str, np.ndarray], name: str, stride: tuple[i
                around: tuple[int, int]):
     weight, bias = weights[f'{name}.weight'], weights[f'{name}.bias']
     if weight.ndim == 3:
-        weight = weight.reshape(len(weight), -1, ROWS, weight.shape[-1])
+        # (outputs, channels times rows, columns)
+        rows = weight.shape[1] // image.get_output_partial_shape(0)[1].get_length()
+        weight = weight.reshape(len(weight), -1, rows, weight.shape[-1])
     found = ops.convolution(image, weight, list(stride), list(around), list(around), [1, 1])
     return ops.relu(ops.add(found, bias.reshape(1, -1, 1, 1)))
 

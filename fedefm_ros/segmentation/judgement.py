@@ -1,0 +1,198 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What becomes of a mask by what the judge says of its pieces.
+
+The segmentation network sees a picture; whether a line in it is a wire or a lead, a thin catheter
+or a thick wire, it often tells wrongly for the whole line. Along its centreline that is easier to
+see (``strips``): the judge takes pieces out of a mask, gives them their class, and tells where
+their walls are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedefm_ros import labels
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.segmentation.division import divided
+from fedefm_ros.segmentation.division import places_of
+from fedefm_ros.segmentation.instrument import Instrument
+from fedefm_ros.segmentation.judge import Judge
+from fedefm_ros.segmentation.outlines import Outline
+from fedefm_ros.segmentation.outlines import outline_of
+from fedefm_ros.segmentation.outlines import outlined
+from fedefm_ros.segmentation.overviews import overviews
+from fedefm_ros.segmentation.parts import Part
+from fedefm_ros.segmentation.parts import REACH
+from fedefm_ros.segmentation.parts import with_classes
+from fedefm_ros.segmentation.piece_network import COLUMNS
+from fedefm_ros.segmentation.piece_network import GRAIN
+from fedefm_ros.segmentation.preprocess import Prepared
+from fedefm_ros.segmentation.strips import along_columns
+from fedefm_ros.segmentation.strips import columns_of
+from fedefm_ros.segmentation.strips import strips
+
+import numpy as np
+
+# Pixels, of an image of about 512 x 512, that an instrument moves from one frame to the next.
+_NEAR = 12.0
+# How much a look counts beside what was said until then: about three frames decide.
+_NOW = 0.3
+# Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
+# takes for an instrument by default.
+_SHORTEST = 12.0
+# More would take longer than a frame; a mask with so many is noise for the most part.
+_MOST_PIECES = 24
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What was said of one piece."""
+
+    centerline: np.ndarray
+    """(N, 2) float64, in the network's pixels."""
+    chances: np.ndarray
+    """(3,) probabilities of ``ANSWERS``."""
+    at_points: np.ndarray
+    """(N, 3) the same of what lies at each point."""
+
+    @property
+    def instrument(self) -> float:
+        """Return the probability that it is an instrument."""
+        return float(self.chances[labels.CATHETER] + self.chances[labels.GUIDEWIRE])
+
+    @property
+    def kind(self) -> int:
+        """Return the instrument that it is if it is one."""
+        catheter, guidewire = self.chances[labels.CATHETER], self.chances[labels.GUIDEWIRE]
+        return labels.GUIDEWIRE if guidewire > catheter else labels.CATHETER
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a mask."""
+
+    mask: np.ndarray
+    """(H, W) uint8; one of the arrays that were given where it is equal to it."""
+    taken_out: int
+    """Pieces that are no instruments, wholly or in part."""
+    renamed: int
+    """Pieces that stay by the other name, wholly or in part."""
+    unjudged: int
+    """Pieces that were too many to be looked at."""
+    opinions: tuple[Opinion, ...] = ()
+    """What the next frame is to know of this one."""
+
+
+def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,
+           pieces: Sequence[Instrument], judge: Judge, limit: float, *,
+           before: Sequence[Opinion] = ()) -> Judged:
+    """
+    Return a mask without the pieces that are no instruments, and with the judge's classes.
+
+    A piece may be two instruments, one after the other, or one and what is none (``divided``).
+    What is said of a piece is what the judge says now and what was said of the piece there in the
+    frame before, weighed: one look in doubt takes out no instrument that was seen well.
+
+    :param mask: (H, W) uint8 of ``labels`` values, in the network's pixels, the image only.
+    :param otherwise: what stays of foreground that no piece judged of is near, (H, W) uint8.
+    :param probability: (H, W) uint8 of any instrument, 255 = sure.
+    :param prepared: the network's input; its image is (H, W).
+    :param pieces: instruments found in the mask; the 24 longest are judged.
+    :param limit: least probability that a piece is an instrument.
+    :param before: the opinions of the frame before; none where this one follows no other.
+    :returns: what became of them; the given arrays are not changed.
+    """
+    pieces = sorted(pieces, key=lambda piece: -piece.length_px)
+    looked_at, unjudged = pieces[:_MOST_PIECES], len(pieces[_MOST_PIECES:])
+    if not looked_at:
+        return Judged(otherwise, 0, 0, unjudged)
+    scale = max(1.0, max(mask.shape) / 512.0)
+    what = prepared, mask, probability, looked_at
+    seen, facts = strips(*what)
+    said = judge(seen, overviews(*what), facts)
+    verdicts = tuple(_smoothed(piece, *each, before, _NEAR * scale)
+                     for piece, each in zip(looked_at, said))
+    parts = [part for number, (piece, verdict) in enumerate(zip(looked_at, verdicts))
+             for part in _parts(number, piece, verdict, limit, scale)]
+    counts = (len({part.number for part in parts if part.becomes == labels.BACKGROUND}),
+              len({part.number for part in parts
+                   if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
+    others = [piece.centerline for piece in pieces[_MOST_PIECES:]]
+    result = with_classes(mask, otherwise, parts, others, REACH * scale)
+    try:
+        result = outlined(result, _outlines(looked_at, parts, seen, judge), others)
+    except FedefmError as error:
+        judge.tell_once('the edges of masks stay as they are: %s', error)
+    return Judged(result, *counts, verdicts)
+
+
+def _parts(number: int, piece: Instrument, verdict: Opinion, limit: float,
+           scale: float) -> list[Part]:
+    """Return what becomes of a piece."""
+    line = piece.centerline
+    if verdict.instrument < limit:
+        return [Part(number, 0, line, piece, labels.BACKGROUND)]
+    places = places_of(columns_of(line))
+    # What is told from one look counts as one.
+    weights = GRAIN / COLUMNS / np.bincount(places)[places]
+    classes = divided(verdict.at_points, weights, verdict.kind)
+    first = int(np.count_nonzero(classes == classes[0]))
+    if first == len(line) or min(first, len(line) - first) < _SHORTEST * scale * len(line) \
+            / max(piece.length_px, 1.0):
+        return [Part(number, 0, line, piece,
+                     None if verdict.kind == piece.kind else verdict.kind)]
+    return [Part(number, 0, line[:first + 1], piece, int(classes[0])),
+            Part(number, first, line[first:], piece, int(classes[-1]))]
+
+
+def _smoothed(piece: Instrument, chances: np.ndarray, places: np.ndarray,
+              before: Sequence[Opinion], near: float) -> Opinion:
+    """
+    Return what is said of a piece now and was of that which half of it lies on, if any, weighed.
+
+    :param places: (places, 3) along its strip.
+    """
+    line = piece.centerline
+    said = places[places_of(columns_of(line))]
+    best, most = None, 0.5
+    for opinion in before:
+        away = np.hypot(*(line[:, None] - opinion.centerline[None]).transpose(2, 0, 1))
+        close = away.min(1) <= near
+        if close.mean() >= most:
+            best, most = (opinion, close, away.argmin(1)), close.mean()
+    if best is None:
+        return Opinion(line, chances, said)
+    opinion, close, nearest = best
+    mean = _NOW * said + (1.0 - _NOW) * opinion.at_points[nearest]
+    return Opinion(line, _NOW * chances + (1.0 - _NOW) * opinion.chances,
+                   np.where(close[:, None], mean, said))
+
+
+def _outlines(pieces: Sequence[Instrument], parts: Sequence[Part], seen: np.ndarray,
+              judge: Judge) -> list[Outline]:
+    """Return the outlines of what stays; raises FedefmError."""
+    kinds = [np.zeros(len(piece.centerline), np.uint8) for piece in pieces]
+    for part in parts:
+        kinds[part.number][part.first:part.first + len(part.centerline)] = part.kind
+    stay = [number for number, kind in enumerate(kinds) if kind.any()]
+    if not stay:
+        return []
+    walls = judge.walls(seen[stay], np.stack([
+        along_columns(pieces[number].centerline, kinds[number], 0) for number in stay]))
+    return [outline_of(pieces[number].centerline, kinds[number], of_piece)
+            for number, of_piece in zip(stay, walls)]
