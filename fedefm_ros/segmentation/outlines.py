@@ -114,9 +114,9 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
     """
     Return a mask of which the edges are where the walls of its instruments are.
 
-    What stays as it is: where no walls are known, beyond the ends of lines, more than 3 pixels
-    from the edge as it was, foreground without a line or on it, and where another instrument is
-    near. No pixel of an instrument becomes one of another.
+    What lies between the walls is what the instrument is there. What stays as it is: where no
+    walls are known, beyond the ends of lines, foreground without a line or on it, where another
+    instrument is near, and what is foreground or not more than 3 pixels from the edge as it was.
 
     :param mask: (H, W) uint8 of ``labels`` values; not changed.
     :param outlines: of the instruments in it.
@@ -135,7 +135,8 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
         return mask
     every = {name: np.concatenate([getattr(one, name) for one in outlines])
              for name in ('normals', 'walls', 'values')}
-    rows, columns, at = _near_edges(here, points - corner.astype(np.float32), every['normals'])
+    rows, columns, at = _in_question(here, points - corner.astype(np.float32), every['normals'],
+                                     every['values'])
     owner = np.repeat(np.arange(len(outlines)), [len(one.points) for one in outlines])[at]
     free = ~_crowded(here.shape, outlines, others, corner, rows, columns, owner)
     rows, columns, at = rows[free], columns[free], at[free]
@@ -144,7 +145,7 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
     before = here[rows, columns]
     inside = (aside >= walls[:, 0]) & (aside <= walls[:, 1]) \
         | (before > 0) & (np.abs(aside) <= _CORE)
-    after = np.where(inside, np.where(before > 0, before, values), labels.BACKGROUND)
+    after = np.where(inside, values, labels.BACKGROUND)
     changes = np.isfinite(walls[:, 0]) & (after != before)
     if not changes.any():
         return mask
@@ -153,21 +154,23 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
     return result
 
 
-def _near_edges(mask: np.ndarray, points: np.ndarray,
-                normals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _in_question(mask: np.ndarray, points: np.ndarray, normals: np.ndarray,
+                 values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
-    Return rows and columns of pixels near lines and edges, and the number of the nearest point.
+    Return rows and columns of pixels that may change, and the number of the point nearest to each.
 
-    An edge is that of foreground which a line runs through, towards background that it reaches: an
-    instrument that is wider than what is looked at has none.
+    They lie beside a line, and near an edge or have another class than it. An edge is that of
+    foreground which a line runs through, towards background that it reaches: an instrument that is
+    wider than what is looked at has none.
     """
     number = _nearest(mask.shape, points, normals)
     near = number >= 0
     background = mask == 0
     reached = (background & near).view(np.uint8)
     foreground = _with_lines((~background).view(np.uint8), points)
-    near &= (cv2.dilate(foreground, _AROUND) & cv2.dilate(reached, _AROUND)) > 0
-    near &= background | (foreground > 0)
+    edge = (cv2.dilate(foreground, _AROUND) & cv2.dilate(reached, _AROUND)) > 0
+    near &= edge | (mask != values[number])
+    near &= edge & background | (foreground > 0)
     rows, columns = np.nonzero(near)
     return rows, columns, number[rows, columns]
 

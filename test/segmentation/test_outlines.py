@@ -97,11 +97,21 @@ def test_where_another_instrument_is_near_the_mask_stays():
     assert set(np.unique(found)) == {0, CATHETER, GUIDEWIRE}
 
 
-def test_no_pixel_of_one_instrument_becomes_one_of_another():
-    mask = band(97, 103, value=GUIDEWIRE)
-    found = outlined(mask, [straight(100.0, walls=(-5.5, 5.5))])
-    assert (found[97:104, 30:160] == GUIDEWIRE).all()
-    assert (found[[95, 96, 104, 105], 30:160] == CATHETER).all()
+def test_what_lies_between_the_walls_is_what_the_line_is_there():
+    """Also in the middle of what is wide, where no edge is near."""
+    mask = band(93, 107)
+    band(98, 102, 60, 90, GUIDEWIRE, mask)
+    band(95, 99, 120, 130, GUIDEWIRE, mask)
+    found = outlined(mask, [straight(100.0, walls=(-6.8, 6.8))])
+    assert np.array_equal(found[:, 22:169], band(94, 106)[:, 22:169])
+    # Where a wire crosses it, that one's pixels are left alone.
+    band(20, 180, 94, 96, GUIDEWIRE, mask)
+    x = np.arange(20, 181, 2.0)
+    wire = outline_of(np.stack([np.full(len(x), 95.0), x], 1),
+                      np.full(len(x), GUIDEWIRE, np.uint8), np.tile((-1.4, 1.4), (PLACES, 1)))
+    found = outlined(mask, [straight(100.0, walls=(-6.8, 6.8)), wire])
+    assert np.array_equal(found[93:108, 92:99], mask[93:108, 92:99])
+    assert (found[94:107, 60:90] == CATHETER).all()
 
 
 def test_an_outline_of_two_instruments_has_the_class_of_each():
