@@ -81,7 +81,8 @@ def walls_along(piece: Instrument, part: np.ndarray, mask: np.ndarray) -> np.nda
     Return where the walls of the instrument are that each column of a piece's strip shows.
 
     (LENGTH, 2) float32, pixels along the strip's rows to one wall and to the other; NaN where the
-    column shows none, or one that is further away than ``WALL_REACH`` or reaches beyond.
+    column shows none, or one that is further away than ``WALL_REACH`` or reaches beyond. Where
+    another instrument lies over it, its wall is that one's: there a mask is not changed.
 
     :param part: what each point of the piece is, see ``answers``.
     :param mask: (H, W) uint8, the true labels.

@@ -48,7 +48,7 @@ class Part:
 
     @property
     def kind(self) -> int:
-        """Return the value of its pixels."""
+        """Return what it is, a ``labels`` value; where it stays, some pixels may be another's."""
         return self.of.kind if self.becomes is None else self.becomes
 
 
