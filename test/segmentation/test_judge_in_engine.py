@@ -104,6 +104,26 @@ def test_the_edge_of_a_mask_is_where_the_judge_sees_the_walls(model, tmp_path):
     assert ((plain[:, 50:150] > 0).sum(0) == 7).all()
 
 
+def test_where_the_judge_cannot_tell_walls_edges_stay_and_the_log_says_so_once(
+        model, tmp_path, caplog, monkeypatch):
+    judge = save_judge_by_length(tmp_path / 'judge.safetensors', 100)
+    plain = opened(model, judge).infer(picture())
+    state, metadata = load_file(judge), safe_open(judge, 'pt').metadata()
+    state['walls.bias'] = torch.tensor([-1.4, 3.4])
+    save_file(state, tmp_path / 'walls.safetensors', metadata)
+    engine = opened(model, tmp_path / 'walls.safetensors')
+    assert not np.array_equal(engine.infer(picture()).mask, plain.mask)
+
+    def broken(self, seen, kinds):
+        raise FedefmError('numbers that are not finite')
+
+    monkeypatch.setattr(Judge, 'walls', broken)
+    for _ in range(3):
+        raw = engine.infer(picture())
+        assert np.array_equal(raw.mask, plain.mask) and raw.taken_out == 1
+    assert caplog.text.count('the edges of masks stay as they are') == 1
+
+
 def save_judge_that_sees_tips(path, along, **more):
     """Write a judge that keeps all pieces and sees a tip so far beyond each end."""
     save_judge_by_length(path, 1, **more)
