@@ -32,6 +32,7 @@ from fedefm_ros.segmentation.division import divided
 from fedefm_ros.segmentation.division import places_of
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import Judge
+from fedefm_ros.segmentation.outlines import in_two
 from fedefm_ros.segmentation.outlines import Outline
 from fedefm_ros.segmentation.outlines import outline_of
 from fedefm_ros.segmentation.outlines import outlined
@@ -107,6 +108,8 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     A piece may be two instruments, one after the other, or one and what is none (``divided``).
     What is said of a piece is what the judge says now and what was said of the piece there in the
     frame before, weighed: one look in doubt takes out no instrument that was seen well.
+    The edges of what stays go to the walls that the judge sees, and between them all is of one
+    class (``outlines.outlined``); that is not counted.
 
     :param mask: (H, W) uint8 of ``labels`` values, in the network's pixels, the image only.
     :param otherwise: what stays of foreground that no piece judged of is near, (H, W) uint8.
@@ -194,5 +197,5 @@ def _outlines(pieces: Sequence[Instrument], parts: Sequence[Part], seen: np.ndar
         return []
     walls = judge.walls(seen[stay], np.stack([
         along_columns(pieces[number].centerline, kinds[number], 0) for number in stay]))
-    return [outline_of(pieces[number].centerline, kinds[number], of_piece)
-            for number, of_piece in zip(stay, walls)]
+    return [part for number, of_piece in zip(stay, walls)
+            for part in in_two(outline_of(pieces[number].centerline, kinds[number], of_piece))]

@@ -100,13 +100,28 @@ def outline_of(centerline: np.ndarray, values: np.ndarray, walls: np.ndarray) ->
     found = np.full((len(places), 2), np.nan, np.float32)
     if learnt.any():
         middles = GRAIN * np.flatnonzero(learnt) + (GRAIN - 1) / 2.0
-        found = at(walls[learnt], middles)
-        width = found[:, 1] - found[:, 0]
-        found[~((value > 0) & (width >= _LEAST_WIDTH) & (width <= _MOST_WIDTH)
-                & (found[:, 0] < _OFF_LINE) & (found[:, 1] > -_OFF_LINE)
-                & (np.abs(found) <= BESIDE).all(1))] = np.nan
+        # Neither do places beside one that cannot be have walls.
+        found = at(np.where(_can_be(walls)[:, None], walls, np.nan)[learnt], middles)
+        found[(value == labels.BACKGROUND) | ~_can_be(found)] = np.nan
     every = np.arange(len(points))
     return Outline(at(points, every), at(normals, every), found, value)
+
+
+def _can_be(walls: np.ndarray) -> np.ndarray:
+    """Return which of (N, 2) may be those of an instrument; NaN may not."""
+    width = walls[:, 1] - walls[:, 0]
+    return ((width >= _LEAST_WIDTH) & (width <= _MOST_WIDTH) & (walls[:, 0] < _OFF_LINE)
+            & (walls[:, 1] > -_OFF_LINE) & (np.abs(walls) <= BESIDE).all(1))
+
+
+def in_two(outline: Outline) -> list[Outline]:
+    """Return the outlines of the two instruments that one line is, or the only one."""
+    there = outline.values[outline.values > 0]
+    if not len(there) or there[0] == there[-1]:
+        return [outline]
+    second = int(np.flatnonzero(outline.values == there[-1])[0])
+    return [Outline(outline.points[part], outline.normals[part], outline.walls[part],
+                    outline.values[part]) for part in (slice(second), slice(second, None))]
 
 
 def outlined(mask: np.ndarray, outlines: Sequence[Outline],
@@ -116,7 +131,8 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
 
     What lies between the walls is what the instrument is there. What stays as it is: where no
     walls are known, beyond the ends of lines, foreground without a line or on it, where another
-    instrument is near, and what is foreground or not more than 3 pixels from the edge as it was.
+    instrument is near, and, but for its class, what is more than 3 pixels from the edge as it was
+    or of another class.
 
     :param mask: (H, W) uint8 of ``labels`` values; not changed.
     :param outlines: of the instruments in it.
@@ -146,7 +162,8 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
     inside = (aside >= walls[:, 0]) & (aside <= walls[:, 1]) \
         | (before > 0) & (np.abs(aside) <= _CORE)
     after = np.where(inside, values, labels.BACKGROUND)
-    changes = np.isfinite(walls[:, 0]) & (after != before)
+    # What is of another class beyond the walls may be another instrument's.
+    changes = np.isfinite(walls[:, 0]) & (after != before) & (inside | (before == values))
     if not changes.any():
         return mask
     result = mask.copy()

@@ -17,6 +17,7 @@
 import cv2
 
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
+from fedefm_ros.segmentation.outlines import in_two
 from fedefm_ros.segmentation.outlines import outline_of
 from fedefm_ros.segmentation.outlines import outlined
 
@@ -269,3 +270,58 @@ def test_the_shortest_lines_do_no_harm(length):
     one = outline_of(line, np.ones(2, np.uint8), np.tile((-3.0, 3.0), (PLACES, 1)))
     outlined(band(97, 103), [one, straight(100.0)])
     assert np.array_equal(outlined(band(97, 103), [one])[:, :95], band(97, 103)[:, :95])
+
+
+def test_what_is_of_another_class_beyond_the_walls_stays():
+    mask = band(92, 108, value=GUIDEWIRE)
+    found = outlined(mask, [straight(100.0, walls=(-1.4, 1.4))])
+    assert (found[99:102, 30:160] == CATHETER).all()
+    assert np.array_equal(np.delete(found, [99, 100, 101], 0), np.delete(mask, [99, 100, 101], 0))
+    # A patch in what is wide.
+    mask = band(88, 112)
+    band(105, 106, 60, 90, GUIDEWIRE, mask)
+    found = outlined(mask, [straight(100.0, walls=(-3.4, 3.4))])
+    assert np.array_equal(found[:, 26:165], mask[:, 26:165])
+
+
+@pytest.mark.parametrize('half', [11, 13, 16])
+def test_a_wire_takes_nothing_from_a_wide_instrument_of_which_no_walls_are_known(half):
+    mask = band(80 - half, 80 + half)
+    y = 80 + half + 2
+    band(y - 1, y + 1, value=GUIDEWIRE, mask=mask)
+    wide = straight(80.0, walls=(np.nan, np.nan))
+    found = outlined(mask, [wide, straight(y, value=GUIDEWIRE, walls=(-1.4, 1.4))])
+    assert np.array_equal(found == CATHETER, mask == CATHETER)
+
+
+@pytest.mark.parametrize('apart', [7, 8, 10])
+def test_a_line_of_two_instruments_that_turns_back_takes_nothing_from_itself(apart):
+    """A wire that comes out of a catheter and lies along it."""
+    mask = band(95, 105)
+    band(105 + apart - 1, 105 + apart + 1, value=GUIDEWIRE, mask=mask)
+    there, bend = np.arange(20, 165, 2.0), np.linspace(-np.pi / 2, np.pi / 2, 12)[1:-1]
+    middle, radius = 100 + (5 + apart) / 2, (5 + apart) / 2
+    line = np.concatenate([
+        np.stack([there, np.full(len(there), 100.0)], 1),
+        np.stack([164 + radius * np.cos(bend), middle + radius * np.sin(bend)], 1),
+        np.stack([there[::-1], np.full(len(there), 105.0 + apart)], 1)])
+    values = np.where(np.arange(len(line)) < len(there), CATHETER, GUIDEWIRE).astype(np.uint8)
+    walls = np.tile((-1.4, 1.4), (PLACES, 1))
+    walls[:30] = -5.2, 5.2
+    two = in_two(outline_of(line, values, walls))
+    assert len(two) == 2 and [set(one.values[one.values > 0]) for one in two] == [
+        {CATHETER}, {GUIDEWIRE}]
+    found = outlined(mask, two)
+    assert np.array_equal(found[:, 30:140] == CATHETER, mask[:, 30:140] == CATHETER)
+    assert len(in_two(two[0])) == 1 and in_two(two[1])[0] is two[1]
+
+
+@pytest.mark.parametrize('wrong', [(-12.0, 12.0), (3.0, -3.0), (-20.0, -14.0)])
+def test_beside_a_place_that_cannot_be_no_walls_are_known(wrong):
+    walls = np.tile((-3.5, 3.5), (PLACES, 1))
+    walls[30] = wrong
+    x = np.arange(20, 171, 2.0)
+    one = outline_of(np.stack([x, np.full(len(x), 100.0)], 1), np.ones(len(x), np.uint8), walls)
+    known = np.isfinite(one.walls).all(1)
+    assert one.walls[known] == pytest.approx(np.tile((-3.5, 3.5), (known.sum(), 1)))
+    assert 4 <= (~known & (one.values > 0)).sum() <= 24
