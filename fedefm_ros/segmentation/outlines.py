@@ -45,6 +45,8 @@ _DENSE = 0.5
 _LEAST_WIDTH, _MOST_WIDTH, _OFF_LINE = 1.2, 2.0 * BESIDE - 2.0, 1.0
 # Pixels from a line up to which foreground stays, whatever is said: no instrument is broken.
 _CORE = 0.75
+# Pixels from a line up to which an instrument of which no walls are known may reach.
+_WIDEST = 20.0
 # Pixels by which the edge of a mask may move: what is further away was no question of the edge.
 _FARTHEST = 3
 _AROUND = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _FARTHEST + 1,) * 2)
@@ -131,8 +133,7 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
 
     What lies between the walls is what the instrument is there. What stays as it is: where no
     walls are known, beyond the ends of lines, foreground without a line or on it, where another
-    instrument is near, and, but for its class, what is more than 3 pixels from the edge as it was
-    or of another class.
+    instrument is near, and, but for its class, what is more than 3 pixels from the edge as it was.
 
     :param mask: (H, W) uint8 of ``labels`` values; not changed.
     :param outlines: of the instruments in it.
@@ -151,19 +152,18 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
         return mask
     every = {name: np.concatenate([getattr(one, name) for one in outlines])
              for name in ('normals', 'walls', 'values')}
-    rows, columns, at = _in_question(here, points - corner.astype(np.float32), every['normals'],
-                                     every['values'])
+    rows, columns, at, edge = _in_question(
+        here, points - corner.astype(np.float32), every['normals'], every['values'])
     owner = np.repeat(np.arange(len(outlines)), [len(one.points) for one in outlines])[at]
     free = ~_crowded(here.shape, outlines, others, corner, rows, columns, owner)
-    rows, columns, at = rows[free], columns[free], at[free]
+    rows, columns, at, edge = rows[free], columns[free], at[free], edge[free]
     normals, walls, values = (of_points[at] for of_points in every.values())
     aside = ((np.stack([columns, rows], 1) + corner - points[at]) * normals).sum(1)
     before = here[rows, columns]
     inside = (aside >= walls[:, 0]) & (aside <= walls[:, 1]) \
         | (before > 0) & (np.abs(aside) <= _CORE)
     after = np.where(inside, values, labels.BACKGROUND)
-    # What is of another class beyond the walls may be another instrument's.
-    changes = np.isfinite(walls[:, 0]) & (after != before) & (inside | (before == values))
+    changes = np.isfinite(walls[:, 0]) & (after != before) & (inside | edge)
     if not changes.any():
         return mask
     result = mask.copy()
@@ -172,9 +172,9 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
 
 
 def _in_question(mask: np.ndarray, points: np.ndarray, normals: np.ndarray,
-                 values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                 values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """
-    Return rows and columns of pixels that may change, and the number of the point nearest to each.
+    Return rows and columns of pixels that may change, the nearest point's number, and edges.
 
     They lie beside a line, and near an edge or have another class than it. An edge is that of
     foreground which a line runs through, towards background that it reaches: an instrument that is
@@ -189,7 +189,7 @@ def _in_question(mask: np.ndarray, points: np.ndarray, normals: np.ndarray,
     near &= edge | (mask != values[number])
     near &= edge & background | (foreground > 0)
     rows, columns = np.nonzero(near)
-    return rows, columns, number[rows, columns]
+    return rows, columns, number[rows, columns], edge[rows, columns]
 
 
 def _nearest(shape: tuple[int, int], points: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -237,8 +237,8 @@ def _crowded(shape: tuple[int, int], outlines: Sequence[Outline], others: Sequen
         for number, one in enumerate(outlines):
             there = one.values > 0
             half = np.nanmax(np.abs(one.walls), initial=0.0) if np.isfinite(
-                one.walls[there]).all() else BESIDE
+                one.walls[there]).all() else _WIDEST
             found |= drawn(one.points[there], half + _FARTHEST) & (owner != number)
     for line in others:
-        found |= drawn(line, BESIDE)
+        found |= drawn(line, _WIDEST)
     return found
