@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import cache
@@ -87,7 +88,7 @@ class Judge:
         """
         Return this judge as fast as it gets here; it says the same to the last digits of f32.
 
-        OpenVINO, where it is installed and whatever the model runs on, takes a fifth of numpy's
+        OpenVINO, where it is installed and whatever the model runs on, takes an eighth of numpy's
         time. Where it cannot be used, a warning says so.
 
         :param threads: cores that it may use.
@@ -99,7 +100,7 @@ class Judge:
                 from fedefm_ros.segmentation.runtimes.pieces import compile_pieces
                 other._network, other._threads = compile_pieces(self._weights, threads), 1
             except (ImportError, FedefmError) as error:
-                _log.warning('numpy computes the judge %s, which takes five times as long: %s',
+                _log.warning('numpy computes the judge %s, which takes eight times as long: %s',
                              self.path, error)
         other._try_out()
         return other
@@ -114,8 +115,7 @@ class Judge:
 
         :raises FedefmError: the probabilities are not finite.
         """
-        each = _pool(self._threads).map if min(self._threads, len(seen)) > 1 else map
-        said = list(each(self._network, seen, around, facts))
+        said = self._of_each(self._network, seen, around, facts)
         if not all(np.isfinite(part).all() for one in said for part in one):
             raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
         return said
@@ -140,11 +140,15 @@ class Judge:
         :param kinds: (N, LENGTH) uint8, what instrument each column shows.
         :raises FedefmError: the numbers are not finite.
         """
-        each = _pool(self._threads).map if min(self._threads, len(seen)) > 1 else map
-        said = np.array(list(each(self._network.walls, seen, kinds)))
+        said = np.array(self._of_each(self._network.walls, seen, kinds))
         if not np.isfinite(said).all():
             raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
         return said
+
+    def _of_each(self, network: Callable, seen: np.ndarray, *more: np.ndarray) -> list:
+        """Return what a network says of each piece, several at once where that is allowed."""
+        each = _pool(self._threads).map if min(self._threads, len(seen)) > 1 else map
+        return list(each(network, seen, *more))
 
     def tell_once(self, message: str, *values: object) -> None:
         """Log an error of which the next frames would say the same."""

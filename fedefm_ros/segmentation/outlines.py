@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import cv2
 
 from fedefm_ros import labels
+from fedefm_ros.segmentation.parts import REACH
 from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.strips import along_columns
 from fedefm_ros.segmentation.strips import HALF
@@ -45,8 +46,6 @@ _DENSE = 0.5
 _LEAST_WIDTH, _MOST_WIDTH, _OFF_LINE = 1.2, 2.0 * BESIDE - 2.0, 1.0
 # Pixels from a line up to which foreground stays, whatever is said: no instrument is broken.
 _CORE = 0.75
-# Pixels from a line up to which an instrument of which no walls are known may reach.
-_WIDEST = 20.0
 # Pixels by which the edge of a mask may move: what is further away was no question of the edge.
 _FARTHEST = 3
 _AROUND = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _FARTHEST + 1,) * 2)
@@ -131,9 +130,9 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
     """
     Return a mask of which the edges are where the walls of its instruments are.
 
-    What lies between the walls is what the instrument is there. What stays as it is: where no
-    walls are known, beyond the ends of lines, foreground without a line or on it, where another
-    instrument is near, and, but for its class, what is more than 3 pixels from the edge as it was.
+    What lies between the walls is what the instrument is there. A mask stays as it is where no
+    walls are known, beyond the ends of lines, where another instrument is near, where foreground
+    has no line, and, but for its class, on lines and more than 3 pixels from the edge as it was.
 
     :param mask: (H, W) uint8 of ``labels`` values; not changed.
     :param outlines: of the instruments in it.
@@ -199,27 +198,31 @@ def _nearest(shape: tuple[int, int], points: np.ndarray, normals: np.ndarray) ->
     Of several, that of which it lies nearest to the line. (A distance transform that tells of the
     nearest pixel takes nine times as long.)
     """
-    places = np.rint(points + _ASIDE * normals).astype(np.int32)
-    columns, rows = places[..., 0].ravel(), places[..., 1].ravel()
+    places = points + _ASIDE * normals
+    rows, columns, inside = _pixels(shape, places.reshape(-1, 2))
     numbers = np.tile(np.arange(len(points), dtype=np.int32), len(_ASIDE))
-    height, width = shape
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-    number = np.full(height * width, -1, np.int32)
+    number = np.full(shape, -1, np.int32)
     # Of equal indices the last one counts.
-    number[(rows * width + columns)[inside]] = numbers[inside]
-    return number.reshape(shape)
+    number.ravel()[rows * shape[1] + columns] = numbers[inside]
+    return number
 
 
 def _with_lines(foreground: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the connected foreground in which points lie, (H, W) uint8 of 0 and 1."""
-    height, width = foreground.shape
-    columns, rows = np.rint(points).astype(np.int32).T
-    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    rows, columns, _ = _pixels(foreground.shape, points)
     count, blobs = cv2.connectedComponents(foreground, connectivity=8)
     has = np.zeros(count, np.uint8)
-    has[blobs[rows[inside], columns[inside]]] = 1
+    has[blobs[rows, columns]] = 1
     has[0] = 0
     return foreground if has[1:].all() else has[blobs]
+
+
+def _pixels(shape: tuple[int, int],
+            points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows and columns of the points, (N, 2), that lie in the image, and which do, (N,)."""
+    columns, rows = np.rint(points).astype(np.int32).T
+    inside = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
+    return rows[inside], columns[inside], inside
 
 
 def _crowded(shape: tuple[int, int], outlines: Sequence[Outline], others: Sequence[np.ndarray],
@@ -237,8 +240,8 @@ def _crowded(shape: tuple[int, int], outlines: Sequence[Outline], others: Sequen
         for number, one in enumerate(outlines):
             there = one.values > 0
             half = np.nanmax(np.abs(one.walls), initial=0.0) if np.isfinite(
-                one.walls[there]).all() else _WIDEST
+                one.walls[there]).all() else REACH
             found |= drawn(one.points[there], half + _FARTHEST) & (owner != number)
     for line in others:
-        found |= drawn(line, _WIDEST)
+        found |= drawn(line, REACH)
     return found

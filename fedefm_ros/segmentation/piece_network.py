@@ -15,8 +15,8 @@
 """
 The network that judges a piece, in numpy: its weights, checked, and what they make of pictures.
 
-``backbones.piece_judge`` trains it; ``runtimes.pieces`` is the same in OpenVINO, in a fifth of the
-time.
+``backbones.piece_judge`` trains it; ``runtimes.pieces`` is the same in OpenVINO, in an eighth of
+the time.
 """
 
 from __future__ import annotations

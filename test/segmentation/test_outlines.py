@@ -36,6 +36,13 @@ def straight(y, first=20, last=170, value=CATHETER, walls=(-3.5, 3.5)):
     return outline_of(line, np.full(len(x), value, np.uint8), np.tile(walls, (PLACES, 1)))
 
 
+def upright(x, walls):
+    """Return the outline of a wire from top to bottom."""
+    y = np.arange(20, 181, 2.0)
+    return outline_of(np.stack([np.full(len(y), float(x)), y], 1),
+                      np.full(len(y), GUIDEWIRE, np.uint8), np.tile(walls, (PLACES, 1)))
+
+
 def band(top, bottom, first=20, last=170, value=CATHETER, mask=None):
     """Return a mask with these rows and columns, all of them inside, of one class."""
     mask = np.zeros((SIZE, SIZE), np.uint8) if mask is None else mask
@@ -88,9 +95,7 @@ def test_walls_that_cannot_be_leave_the_mask(walls):
 def test_where_another_instrument_is_near_the_mask_stays():
     mask = band(97, 103)
     band(20, 180, 94, 96, GUIDEWIRE, mask)
-    x = np.arange(20, 181, 2.0)
-    wire = outline_of(np.stack([np.full(len(x), 95.0), x], 1),
-                      np.full(len(x), GUIDEWIRE, np.uint8), np.tile((-0.6, 0.6), (PLACES, 1)))
+    wire = upright(95, (-0.6, 0.6))
     found = outlined(mask, [straight(100.0, walls=(-1.6, 1.6)), wire])
     assert np.array_equal(found[95:106, 92:99], mask[95:106, 92:99])
     assert np.array_equal(np.flatnonzero(found[:, 60]), [99, 100, 101])
@@ -107,9 +112,7 @@ def test_what_lies_between_the_walls_is_what_the_line_is_there():
     assert np.array_equal(found[:, 22:169], band(94, 106)[:, 22:169])
     # Where a wire crosses it, that one's pixels are left alone.
     band(20, 180, 94, 96, GUIDEWIRE, mask)
-    x = np.arange(20, 181, 2.0)
-    wire = outline_of(np.stack([np.full(len(x), 95.0), x], 1),
-                      np.full(len(x), GUIDEWIRE, np.uint8), np.tile((-1.4, 1.4), (PLACES, 1)))
+    wire = upright(95, (-1.4, 1.4))
     found = outlined(mask, [straight(100.0, walls=(-6.8, 6.8)), wire])
     assert np.array_equal(found[93:108, 92:99], mask[93:108, 92:99])
     assert (found[94:107, 60:90] == CATHETER).all()
