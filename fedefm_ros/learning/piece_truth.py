@@ -21,7 +21,7 @@ import cv2
 from fedefm_ros import labels
 from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.segmentation.instrument import Instrument
-from fedefm_ros.segmentation.strips import along_columns, directions_of, LENGTH, sections
+from fedefm_ros.segmentation.strips import directions_of, LENGTH, sections
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def answers(pieces: Sequence[Instrument],
 
 def along_strip(piece: Instrument, part: np.ndarray) -> np.ndarray:
     """Return what each column of a piece's strip is, (LENGTH,) uint8; ``UNTOLD`` beyond it."""
-    return along_columns(piece.centerline, part, UNTOLD)
+    return sections(piece.centerline).along(part, UNTOLD)
 
 
 def walls_along(piece: Instrument, part: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -88,12 +88,13 @@ def walls_along(piece: Instrument, part: np.ndarray, mask: np.ndarray) -> np.nda
     :param mask: (H, W) uint8, the true labels.
     """
     result = np.full((LENGTH, 2), np.nan, np.float32)
-    points, normals, inside = sections(piece.centerline)
-    is_of = along_strip(piece, part)[:len(points)]
+    line = sections(piece.centerline)
+    points, normals = line.points, line.normals
+    is_of = line.along(part, UNTOLD)[:len(points)]
     middle = len(_ACROSS) // 2
     close = int(TOLERANCE / _FINE)
     for kind in (labels.CATHETER, labels.GUIDEWIRE):
-        columns = np.flatnonzero(inside & (is_of == kind))
+        columns = np.flatnonzero(line.inside & (is_of == kind))
         if not len(columns):
             continue
         x, y = (points[columns, axis, None] + normals[columns, axis, None] * _ACROSS

@@ -124,11 +124,31 @@ class Fields:
 
         The result is (N, M) of the image's type for N points with normals and M offsets.
         """
-        shift = (self.factor - 1) / 2.0
-        x = (points[:, :1] + normals[:, :1] * offsets) * self.factor + shift
-        y = (points[:, 1:] + normals[:, 1:] * offsets) * self.factor + shift
-        return cv2.remap(image, x.astype(np.float32), y.astype(np.float32), interpolation,
-                         borderMode=cv2.BORDER_REPLICATE)
+        return _sampled(image, self._places(points, normals, offsets), interpolation)
+
+    def weights_across(self, points: np.ndarray, normals: np.ndarray,
+                       offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the foreground, (N, M) uint8, and how much each place counts, (N, M) float32."""
+        places = self._places(points, normals, offsets)
+        solid = _sampled(self.solid, places)
+        weights = solid.astype(np.float32)
+        if self.probability is not None:
+            weights *= _sampled(self.probability, places) + np.float32(1.0)
+        return solid, weights
+
+    def _places(self, points: np.ndarray, normals: np.ndarray,
+                offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y in the images, (N, M) float32 each."""
+        points = (points * self.factor + (self.factor - 1) / 2.0).astype(np.float32)
+        normals = (normals * self.factor).astype(np.float32)
+        offsets = offsets.astype(np.float32)
+        return (points[:, :1] + normals[:, :1] * offsets, points[:, 1:] + normals[:, 1:] * offsets)
+
+
+def _sampled(image: np.ndarray, places: tuple[np.ndarray, np.ndarray],
+             interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    # One channel at a time: of two at once OpenCV interpolates in steps of 1/32 px, no faster.
+    return cv2.remap(image, *places, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def refine(path: Path, radii: np.ndarray, fields: Fields, quick: bool = False) -> Line | None:
@@ -163,24 +183,46 @@ def refine(path: Path, radii: np.ndarray, fields: Fields, quick: bool = False) -
         if len(points) > 12:
             points = points[3 * path.free[0]:len(points) - 3 * path.free[1]]
         points = _prolonged(points, path.free, fields, half_width)
-    return _measured(resample(points, 1.0), fields, half_width)[0]
+    return _measured(resample(points, 1.0), fields, half_width)
 
 
 def _centred(points: np.ndarray, fields: Fields, half_width: float) -> np.ndarray:
     """Return a line in the middle of the mask, with crossings and gaps bridged."""
-    line, middle = _measured(smooth(resample(points, 1.0)), fields, half_width)
-    line.points = line.points + line.normals * middle[:, None]
+    points = smooth(resample(points, 1.0))
+    normals = normals_of(points)
+    offsets = _offsets(half_width)
+    section, weights = fields.weights_across(points, normals, offsets)
+    run, line = _run_of(points, normals, section, half_width)
+    weights *= run
+    total = weights.sum(axis=1)
+    total[total == 0] = 1.0
+    middle = (weights @ offsets.astype(np.float32)) / total
+    line.points = points + normals * middle[:, None]
     return _bridged(line, half_width)
 
 
-def _measured(points: np.ndarray, fields: Fields,
-              half_width: float) -> tuple[Line, np.ndarray]:
-    """Measure the mask across a line; return also where its middle is, (N,) along the normal."""
+def _measured(points: np.ndarray, fields: Fields, half_width: float) -> Line:
+    """Return a line with what is measured of the mask across it."""
     normals = normals_of(points)
+    section = fields.across(fields.solid, points, normals, _offsets(half_width))
+    return _run_of(points, normals, section, half_width)[1]
+
+
+def _offsets(half_width: float) -> np.ndarray:
+    """Return places across a line, the middle one on it, that reach beyond its edges."""
     reach = int(np.ceil(1.5 * half_width + 2.0))
-    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
-    section = fields.across(fields.solid, points, normals, offsets)
+    return np.arange(-reach, reach + 1)
+
+
+def _run_of(points: np.ndarray, normals: np.ndarray, section: np.ndarray,
+            half_width: float) -> tuple[np.ndarray, Line]:
+    """
+    Return what of the foreground across a line is its own, (N, M) bool, and the line measured.
+
+    :param section: (N, M) uint8 of 0 to 255.
+    """
     inside = section >= 128
+    reach = section.shape[1] // 2
     # Only the run of foreground around the line counts, not the neighbour beside it.
     run = np.empty_like(inside)
     run[:, reach:] = np.logical_and.accumulate(inside[:, reach:], axis=1)
@@ -188,12 +230,7 @@ def _measured(points: np.ndarray, fields: Fields,
     widths = run.sum(axis=1).astype(np.float64)
     usual = _running_median(widths, max(20, int(6.0 * half_width)))
     plain = (widths > 0) & (widths <= _TOO_WIDE * usual + 1.0)
-    weight = np.where(run, section, 0).astype(np.float64)
-    if fields.probability is not None:
-        weight *= fields.across(fields.probability, points, normals, offsets) + 1.0
-    total = weight.sum(axis=1)
-    total[total == 0] = 1.0
-    return Line(points, normals, widths, plain), (weight @ offsets) / total
+    return run, Line(points, normals, widths, plain)
 
 
 def _running_median(values: np.ndarray, half_window: int) -> np.ndarray:

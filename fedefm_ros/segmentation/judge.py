@@ -91,14 +91,14 @@ class Judge:
         OpenVINO, where it is installed and whatever the model runs on, takes an eighth of numpy's
         time. Where it cannot be used, a warning says so.
 
-        :param threads: cores that it may use.
+        :param threads: cores that numpy may use; OpenVINO takes one.
         """
         other = copy(self)
         other._network, other._threads = PieceNetwork(self._weights), threads
         if installed('openvino'):
             try:
                 from fedefm_ros.segmentation.runtimes.pieces import compile_pieces
-                other._network, other._threads = compile_pieces(self._weights, threads), 1
+                other._network, other._threads = compile_pieces(self._weights), 1
             except (ImportError, FedefmError) as error:
                 _log.warning('numpy computes the judge %s, which takes eight times as long: %s',
                              self.path, error)

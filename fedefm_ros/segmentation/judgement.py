@@ -43,8 +43,8 @@ from fedefm_ros.segmentation.parts import with_classes
 from fedefm_ros.segmentation.piece_network import COLUMNS
 from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.preprocess import Prepared
-from fedefm_ros.segmentation.strips import along_columns
-from fedefm_ros.segmentation.strips import columns_of
+from fedefm_ros.segmentation.strips import Sections
+from fedefm_ros.segmentation.strips import sections
 from fedefm_ros.segmentation.strips import strips
 
 import numpy as np
@@ -126,31 +126,36 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
         return Judged(otherwise, 0, 0, unjudged)
     scale = max(1.0, max(mask.shape) / 512.0)
     what = prepared, mask, probability, looked_at
-    seen, facts = strips(*what)
+    lines = [sections(piece.centerline) for piece in looked_at]
+    seen, facts = strips(*what, lines)
     said = judge(seen, overviews(*what), facts)
-    verdicts = tuple(_smoothed(piece, *each, before, _NEAR * scale)
-                     for piece, each in zip(looked_at, said))
-    parts = [part for number, (piece, verdict) in enumerate(zip(looked_at, verdicts))
-             for part in _parts(number, piece, verdict, limit, scale)]
+    places = [places_of(line.of_points) for line in lines]
+    verdicts = tuple(_smoothed(piece, whole, along[place], before, _NEAR * scale)
+                     for piece, (whole, along), place in zip(looked_at, said, places))
+    parts = [part for number, (piece, *more) in enumerate(zip(looked_at, verdicts, places))
+             for part in _parts(number, piece, *more, limit, scale)]
     counts = (len({part.number for part in parts if part.becomes == labels.BACKGROUND}),
               len({part.number for part in parts
                    if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
     others = [piece.centerline for piece in pieces[_MOST_PIECES:]]
     result = with_classes(mask, otherwise, parts, others, REACH * scale)
     try:
-        result = outlined(result, _outlines(looked_at, parts, seen, judge), others)
+        result = outlined(result, _outlines(lines, parts, seen, judge), others)
     except FedefmError as error:
         judge.tell_once('the edges of masks stay as they are: %s', error)
     return Judged(result, *counts, verdicts)
 
 
-def _parts(number: int, piece: Instrument, verdict: Opinion, limit: float,
+def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray, limit: float,
            scale: float) -> list[Part]:
-    """Return what becomes of a piece."""
+    """
+    Return what becomes of a piece.
+
+    :param places: (N,) along its strip, those of its points.
+    """
     line = piece.centerline
     if verdict.instrument < limit:
         return [Part(number, 0, line, piece, labels.BACKGROUND)]
-    places = places_of(columns_of(line))
     # What is told from one look counts as one.
     weights = GRAIN / COLUMNS / np.bincount(places)[places]
     classes = divided(verdict.at_points, weights, verdict.kind)
@@ -163,15 +168,14 @@ def _parts(number: int, piece: Instrument, verdict: Opinion, limit: float,
             Part(number, first, line[first:], piece, int(classes[-1]))]
 
 
-def _smoothed(piece: Instrument, chances: np.ndarray, places: np.ndarray,
+def _smoothed(piece: Instrument, chances: np.ndarray, said: np.ndarray,
               before: Sequence[Opinion], near: float) -> Opinion:
     """
     Return what is said of a piece now and was of that which half of it lies on, if any, weighed.
 
-    :param places: (places, 3) along its strip.
+    :param said: (N, 3) now, of its points.
     """
     line = piece.centerline
-    said = places[places_of(columns_of(line))]
     best, most = None, 0.5
     for opinion in before:
         away = np.hypot(*(line[:, None] - opinion.centerline[None]).transpose(2, 0, 1))
@@ -186,16 +190,16 @@ def _smoothed(piece: Instrument, chances: np.ndarray, places: np.ndarray,
                    np.where(close[:, None], mean, said))
 
 
-def _outlines(pieces: Sequence[Instrument], parts: Sequence[Part], seen: np.ndarray,
+def _outlines(lines: Sequence[Sections], parts: Sequence[Part], seen: np.ndarray,
               judge: Judge) -> list[Outline]:
     """Return the outlines of what stays; raises FedefmError."""
-    kinds = [np.zeros(len(piece.centerline), np.uint8) for piece in pieces]
+    kinds = [np.zeros(len(line.of_points), np.uint8) for line in lines]
     for part in parts:
         kinds[part.number][part.first:part.first + len(part.centerline)] = part.kind
     stay = [number for number, kind in enumerate(kinds) if kind.any()]
     if not stay:
         return []
-    walls = judge.walls(seen[stay], np.stack([
-        along_columns(pieces[number].centerline, kinds[number], 0) for number in stay]))
-    return [part for number, of_piece in zip(stay, walls)
-            for part in in_two(outline_of(pieces[number].centerline, kinds[number], of_piece))]
+    columns = np.stack([lines[number].along(kinds[number], labels.BACKGROUND) for number in stay])
+    walls = judge.walls(seen[stay], columns)
+    return [part for number, *told in zip(stay, columns, walls)
+            for part in in_two(outline_of(lines[number], *told))]

@@ -29,9 +29,8 @@ import cv2
 from fedefm_ros import labels
 from fedefm_ros.segmentation.parts import REACH
 from fedefm_ros.segmentation.piece_network import GRAIN
-from fedefm_ros.segmentation.strips import along_columns
 from fedefm_ros.segmentation.strips import HALF
-from fedefm_ros.segmentation.strips import sections
+from fedefm_ros.segmentation.strips import Sections
 from fedefm_ros.segmentation.strips import STEPS
 
 import numpy as np
@@ -52,7 +51,7 @@ _AROUND = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _FARTHEST + 1,) * 2)
 # Pixels from a line up to which a mask may change, and places beside a line, the nearest one last.
 _REACH = int(BESIDE) + 1
 _ASIDE = np.outer(np.arange(_REACH, -_DENSE, -_DENSE), (1.0, -1.0))
-_ASIDE = _ASIDE.astype(np.float32).reshape(-1, 1, 1)
+_ASIDE = _ASIDE.astype(np.float32).reshape(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,18 @@ class Outline:
     """(N,) uint8: what is between them, a ``labels`` value; 0: no instrument is there."""
 
 
-def outline_of(centerline: np.ndarray, values: np.ndarray, walls: np.ndarray) -> Outline:
+def outline_of(line: Sections, of_columns: np.ndarray, walls: np.ndarray) -> Outline:
     """
     Return the outline of an instrument.
 
-    :param centerline: (N, 2) pixels.
-    :param values: (N,) what it is at each point, ``labels`` values.
-    :param walls: (places, 2), of each ``GRAIN`` columns of its strip.
+    :param line: where the columns of its strip lie.
+    :param of_columns: (LENGTH,) what it is in each of them, ``labels`` values.
+    :param walls: (places, 2), of each ``GRAIN`` columns.
     """
-    points, normals, inside = sections(centerline)
-    columns = np.flatnonzero(inside)
+    points, normals = line.points, line.normals
+    columns = np.flatnonzero(line.inside)
     if not len(columns):  # shorter than a column
         return Outline(points[:0], normals[:0], points[:0], np.zeros(0, np.uint8))
-    of_columns = along_columns(centerline, values, labels.BACKGROUND)
     # Columns of a long line are some pixels apart.
     apart = max(float(np.hypot(*(points[1] - points[0]))), 1e-3)
     beyond = int(np.ceil(BESIDE / apart))
@@ -149,20 +147,19 @@ def outlined(mask: np.ndarray, outlines: Sequence[Outline],
     here = mask[top:bottom, left:right]
     if not here.any():
         return mask
-    every = {name: np.concatenate([getattr(one, name) for one in outlines])
-             for name in ('normals', 'walls', 'values')}
-    rows, columns, at, edge = _in_question(
-        here, points - corner.astype(np.float32), every['normals'], every['values'])
+    normals, walls, values = (np.concatenate([getattr(one, name) for one in outlines])
+                              for name in ('normals', 'walls', 'values'))
+    points = points - corner.astype(np.float32)
+    rows, columns, at, edge = _in_question(here, points, normals, values)
     owner = np.repeat(np.arange(len(outlines)), [len(one.points) for one in outlines])[at]
     free = ~_crowded(here.shape, outlines, others, corner, rows, columns, owner)
     rows, columns, at, edge = rows[free], columns[free], at[free], edge[free]
-    normals, walls, values = (of_points[at] for of_points in every.values())
-    aside = ((np.stack([columns, rows], 1) + corner - points[at]) * normals).sum(1)
+    x, y, right, down, first, last = np.hstack([points, normals, walls])[at].T
+    aside = (columns - x) * right + (rows - y) * down
     before = here[rows, columns]
-    inside = (aside >= walls[:, 0]) & (aside <= walls[:, 1]) \
-        | (before > 0) & (np.abs(aside) <= _CORE)
-    after = np.where(inside, values, labels.BACKGROUND)
-    changes = np.isfinite(walls[:, 0]) & (after != before) & (inside | edge)
+    inside = (aside >= first) & (aside <= last) | (before > 0) & (np.abs(aside) <= _CORE)
+    after = np.where(inside, values[at], labels.BACKGROUND)
+    changes = np.isfinite(first) & (after != before) & (inside | edge)
     if not changes.any():
         return mask
     result = mask.copy()
@@ -185,10 +182,11 @@ def _in_question(mask: np.ndarray, points: np.ndarray, normals: np.ndarray,
     reached = (background & near).view(np.uint8)
     foreground = _with_lines((~background).view(np.uint8), points)
     edge = (cv2.dilate(foreground, _AROUND) & cv2.dilate(reached, _AROUND)) > 0
-    near &= edge | (mask != values[number])
-    near &= edge & background | (foreground > 0)
-    rows, columns = np.nonzero(near)
-    return rows, columns, number[rows, columns], edge[rows, columns]
+    asked = np.flatnonzero(near & (edge & background | (foreground > 0)))
+    number, edge = number.ravel()[asked], edge.ravel()[asked]
+    wanting = edge | (mask.ravel()[asked] != values[number])
+    rows, columns = np.divmod(asked[wanting], mask.shape[1])
+    return rows, columns, number[wanting], edge[wanting]
 
 
 def _nearest(shape: tuple[int, int], points: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -198,18 +196,22 @@ def _nearest(shape: tuple[int, int], points: np.ndarray, normals: np.ndarray) ->
     Of several, that of which it lies nearest to the line. (A distance transform that tells of the
     nearest pixel takes nine times as long.)
     """
-    places = points + _ASIDE * normals
-    rows, columns, inside = _pixels(shape, places.reshape(-1, 2))
-    numbers = np.tile(np.arange(len(points), dtype=np.int32), len(_ASIDE))
-    number = np.full(shape, -1, np.int32)
+    # In a frame that holds every place there is nothing to be left out.
+    first = np.minimum(np.floor(points.min(0)) - (_REACH + 1), 0)
+    columns, rows = ((points[:, axis] + (0.5 - first[axis]) + _ASIDE * normals[:, axis])
+                     .astype(np.int32) for axis in (0, 1))
+    height = max(int(rows.max()) + 1, shape[0] - int(first[1]))
+    width = max(int(columns.max()) + 1, shape[1] - int(first[0]))
+    number = np.full((height, width), -1, np.int32)
     # Of equal indices the last one counts.
-    number.ravel()[rows * shape[1] + columns] = numbers[inside]
-    return number
+    number.ravel()[rows * np.int32(width) + columns] = np.arange(len(points), dtype=np.int32)
+    left, top = -first.astype(int)
+    return number[top:top + shape[0], left:left + shape[1]]
 
 
 def _with_lines(foreground: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the connected foreground in which points lie, (H, W) uint8 of 0 and 1."""
-    rows, columns, _ = _pixels(foreground.shape, points)
+    rows, columns = _pixels(foreground.shape, points)
     count, blobs = cv2.connectedComponents(foreground, connectivity=8)
     has = np.zeros(count, np.uint8)
     has[blobs[rows, columns]] = 1
@@ -217,12 +219,11 @@ def _with_lines(foreground: np.ndarray, points: np.ndarray) -> np.ndarray:
     return foreground if has[1:].all() else has[blobs]
 
 
-def _pixels(shape: tuple[int, int],
-            points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows and columns of the points, (N, 2), that lie in the image, and which do, (N,)."""
+def _pixels(shape: tuple[int, int], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of the points, (N, 2), that lie in the image."""
     columns, rows = np.rint(points).astype(np.int32).T
     inside = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
-    return rows[inside], columns[inside], inside
+    return rows[inside], columns[inside]
 
 
 def _crowded(shape: tuple[int, int], outlines: Sequence[Outline], others: Sequence[np.ndarray],

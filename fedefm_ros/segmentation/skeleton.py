@@ -63,6 +63,12 @@ def _redundant_table() -> np.ndarray:
 
 _GUO_HALL = _guo_hall_tables()
 _REDUNDANT = _redundant_table()
+# The bit of each neighbour in a 3 x 3 window, and what is left of a code without the pixel itself,
+# seen from each of its neighbours.
+_BITS = np.zeros((3, 3), np.float32)
+for _bit, (_dx, _dy) in enumerate(RING):
+    _BITS[1 + _dy, 1 + _dx] = 1 << _bit
+_WITHOUT = [np.uint8(255 - (1 << (_bit + 4) % 8)) for _bit in range(8)]
 
 
 def fill_narrow_holes(mask: np.ndarray, labels: np.ndarray, width: float) -> np.ndarray:
@@ -132,25 +138,33 @@ def thin(mask: np.ndarray, max_iterations: int = 32) -> tuple[np.ndarray, np.nda
         ``pixels`` (N,) intp are the set indices in it.
 
     """
-    height, width = mask.shape
-    stride = width + 2
-    flat = np.zeros((height + 2) * stride, np.uint8)
-    framed = flat.reshape(height + 2, stride)
-    framed[1:-1, 1:-1] = mask
+    stride = mask.shape[1] + 2
+    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    flat = framed.ravel()
     found = cv2.findNonZero(framed)
     if found is None:
         return flat, np.zeros(0, np.intp)
     found = found.reshape(-1, 2).astype(np.intp)
     pixels = found[:, 1] * stride + found[:, 0]
     ring = np.array([dy * stride + dx for dx, dy in RING], np.intp)
+    # Neighbourhood codes, kept true from here on: who goes takes its bit out of its neighbours'.
+    codes = cv2.filter2D(framed, -1, _BITS, borderType=cv2.BORDER_CONSTANT).ravel()
+
+    def take_out(gone: np.ndarray) -> np.ndarray:
+        """Clear pixels; return their neighbours, (N, 8)."""
+        flat[gone] = 0
+        around = gone[:, None] + ring
+        for side, left in zip(around.T, _WITHOUT):  # of one side each pixel comes once
+            codes[side] &= left
+        return around
 
     # 1: set and not looked at yet, 2: in the front (a border pixel).
     last_seen = np.empty(flat.size, np.int32)
-    front = pixels[_codes(flat, pixels, ring) != 255]
+    front = pixels[codes[pixels] != 255]
     flat[front] = 2
     idle = 0
     for step in range(2 * max_iterations):
-        doomed = _GUO_HALL[step % 2][_codes(flat, front, ring)]
+        doomed = _GUO_HALL[step % 2][codes[front]]
         gone = front[doomed]
         if gone.size == 0:
             idle += 1
@@ -158,8 +172,7 @@ def thin(mask: np.ndarray, max_iterations: int = 32) -> tuple[np.ndarray, np.nda
                 break
             continue
         idle = 0
-        flat[gone] = 0
-        bared = (gone[:, None] + ring).ravel()
+        bared = take_out(gone).ravel()
         bared = bared[flat[bared] == 1]
         order = np.arange(bared.size, dtype=np.int32)
         last_seen[bared] = order
@@ -171,16 +184,9 @@ def thin(mask: np.ndarray, max_iterations: int = 32) -> tuple[np.ndarray, np.nda
 
     # Corner pixels that nothing needs would count as junctions. Pixels of one of four interleaved
     # grids are never neighbours, so those of one grid can go at once.
-    for odd_row in (0, 1):
-        for odd_column in (0, 1):
-            rows, columns = np.divmod(pixels, stride)
-            here = pixels[((rows & 1) == odd_row) & ((columns & 1) == odd_column)]
-            flat[here[_REDUNDANT[_codes(flat, here, ring)]]] = 0
-            pixels = pixels[flat[pixels] > 0]
-    return flat, pixels
-
-
-def _codes(flat: np.ndarray, pixels: np.ndarray, ring: np.ndarray) -> np.ndarray:
-    """Return the (N,) uint8 neighbourhood codes of pixels."""
-    around = flat[pixels[:, None] + ring] != 0
-    return np.packbits(around, axis=1, bitorder='little')[:, 0]
+    rows, columns = np.divmod(pixels, stride)
+    grid = 2 * (rows & 1) + (columns & 1)
+    for number in range(4):
+        here = pixels[grid == number]
+        take_out(here[_REDUNDANT[codes[here]]])
+    return flat, pixels[flat[pixels] > 0]

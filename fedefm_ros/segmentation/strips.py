@@ -22,6 +22,7 @@ somewhere in a picture sees a straight one here, always in the same place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 
@@ -54,8 +55,56 @@ _NEAR = 64.0
 _ASIDE = np.outer(STEPS, np.arange(-HALF, HALF + 1)).reshape(-1, 1).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Sections:
+    """Where the columns of a line's strip lie; N of them, at most ``LENGTH``."""
+
+    points: np.ndarray
+    """(N, 2) float32: where each one crosses the line."""
+    normals: np.ndarray
+    """(N, 2) float32 of length 1: which way its rows go."""
+    inside: np.ndarray
+    """(N,) bool; False beyond the line's ends."""
+    spacing: float
+    """Pixels from column to column."""
+    of_points: np.ndarray
+    """(M,) int: the column in which each point of the line lies, ascending."""
+
+    def along(self, values: np.ndarray, beyond: int) -> np.ndarray:
+        """
+        Return the value of each column, (LENGTH,) uint8.
+
+        :param values: (M,) of the line's points; a column has that of the last one at or before
+            it.
+        :param beyond: the value of columns that are beyond the line's ends.
+        """
+        columns = self.of_points
+        inside = np.arange(columns[0], columns[-1] + 1)
+        result = np.full(LENGTH, beyond, np.uint8)
+        result[inside] = values[np.searchsorted(columns, inside, 'right') - 1]
+        return result
+
+
+def sections(centerline: np.ndarray) -> Sections:
+    """Return where the columns of a line's strip lie; the line is (M, 2), in pixels."""
+    along = _along(centerline)
+    total = float(along[-1])
+    count = min(LENGTH, round(total) + 2 * BEYOND + 1)
+    start, end = centerline[0], centerline[-1]
+    behind, ahead = _directions(centerline, along)
+    whole = np.concatenate([[start + BEYOND * behind], centerline, [end + BEYOND * ahead]])
+    known = np.concatenate([[-BEYOND], along, [total + BEYOND]])
+    places = np.linspace(-BEYOND, total + BEYOND, count)
+    points = np.stack([np.interp(places, known, whole[:, axis]) for axis in (0, 1)], 1)
+    points = points.astype(np.float32)
+    spacing = (total + 2 * BEYOND) / (count - 1)
+    columns = np.minimum(((along + BEYOND) / spacing + 0.5).astype(int), count - 1)
+    return Sections(points, _normals(points), (places >= 0) & (places <= total), spacing, columns)
+
+
 def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
-           pieces: Sequence[Instrument]) -> tuple[np.ndarray, np.ndarray]:
+           pieces: Sequence[Instrument],
+           places: Sequence[Sections] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """
     Return what is to be seen along each piece, and what is known of it besides.
 
@@ -63,6 +112,7 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
     :param mask: (S, S) uint8 of ``labels`` values.
     :param probability: (S, S) uint8 of any instrument, 255 = sure.
     :param pieces: instruments in pixels of the mask.
+    :param places: the ``sections`` of each, where they are known.
     :returns: (N, CHANNELS, 2 HALF + 1, LENGTH) uint8, 0 where a strip has ended, and
         (N, FACTS) float32, of about 0 to 1.
     """
@@ -74,11 +124,9 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
     layers = cv2.merge([prepared.image, probability, wire])
     lengths = [piece.length_px for piece in pieces]
     for number, piece in enumerate(pieces):
-        points, inside, scale = _columns(piece.centerline)
-        length = len(points)
-        strip = seen[number, :, :, :length]
-        normals = _normals(points)
-        x, y = (points[:, axis] + _ASIDE * normals[:, axis] for axis in (0, 1))
+        columns = sections(piece.centerline) if places is None else places[number]
+        strip = seen[number, :, :, :len(columns.points)]
+        x, y = (columns.points[:, axis] + _ASIDE * columns.normals[:, axis] for axis in (0, 1))
         sampled = cv2.remap(layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for place, rows in enumerate(np.split(sampled, len(STEPS))):
             grey, *others = cv2.split(rows)
@@ -87,61 +135,14 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
             strip[3 * place + 1], strip[3 * place + 2] = others
             if STEPS[place] == 1.0:
                 brightness = mean, deviation
-        strip[-1] = inside
-        facts[number] = _facts(number, pieces, lengths, prepared, scale, *brightness)
+        strip[-1] = np.where(columns.inside, np.uint8(255), np.uint8(0))
+        facts[number] = _facts(number, pieces, lengths, prepared, columns.spacing, *brightness)
     return seen, facts
 
 
-def sections(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    Return the places of a strip's columns, the directions of their rows, and which are inside.
-
-    (N, 2) and (N, 2) float32, and (N,) bool: False beyond the ends; N is at most ``LENGTH``.
-    """
-    points, inside, _ = _columns(centerline)
-    return points, _normals(points), inside > 0
-
-
-def columns_of(centerline: np.ndarray) -> np.ndarray:
-    """Return the column of its strip that each point of a centreline lies in, (N,) int."""
-    along, count = _along(centerline)
-    scale = (along[-1] + 2 * BEYOND) / (count - 1)
-    return np.minimum(((along + BEYOND) / scale + 0.5).astype(int), count - 1)
-
-
-def along_columns(centerline: np.ndarray, values: np.ndarray, beyond: int) -> np.ndarray:
-    """
-    Return the value of each column of a line's strip, (LENGTH,) uint8.
-
-    :param values: (N,) of the line's points; a column has that of the last one at or before it.
-    :param beyond: the value of columns that are beyond the line's ends.
-    """
-    columns = columns_of(centerline)
-    inside = np.arange(columns[0], columns[-1] + 1)
-    result = np.full(LENGTH, beyond, np.uint8)
-    result[inside] = values[np.searchsorted(columns, inside, 'right') - 1]
-    return result
-
-
-def _along(centerline: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return how far along the line each point lies, (N,) px, and how many columns it gets."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(centerline, axis=0).T))])
-    return along, min(LENGTH, round(float(along[-1])) + 2 * BEYOND + 1)
-
-
-def _columns(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return points of the strip's columns, whether each is inside, and pixels per column."""
-    along, count = _along(centerline)
-    total = float(along[-1])
-    start, end = centerline[0], centerline[-1]
-    behind, ahead = _directions(centerline, along)
-    whole = np.concatenate([[start + BEYOND * behind], centerline, [end + BEYOND * ahead]])
-    along = np.concatenate([[-BEYOND], along, [total + BEYOND]])
-    places = np.linspace(along[0], along[-1], count)
-    points = np.stack([np.interp(places, along, whole[:, axis]) for axis in (0, 1)], 1)
-    points = points.astype(np.float32)
-    inside = np.where((places >= 0) & (places <= total), np.uint8(255), np.uint8(0))
-    return points, inside, float(places[1] - places[0])
+def _along(centerline: np.ndarray) -> np.ndarray:
+    """Return how far along the line each point lies, (M,) px."""
+    return np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(centerline, axis=0).T))])
 
 
 def _directions(centerline: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +156,7 @@ def _directions(centerline: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, 
 
 def directions_of(centerline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how a strip goes on beyond its line's first and last point, (2,) of length 1 each."""
-    return _directions(centerline, _along(centerline)[0])
+    return _directions(centerline, _along(centerline))
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

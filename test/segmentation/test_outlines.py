@@ -17,9 +17,10 @@
 import cv2
 
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
+from fedefm_ros.segmentation import outlines as outlining
 from fedefm_ros.segmentation.outlines import in_two
-from fedefm_ros.segmentation.outlines import outline_of
 from fedefm_ros.segmentation.outlines import outlined
+from fedefm_ros.segmentation.strips import sections
 
 import numpy as np
 
@@ -27,6 +28,12 @@ import pytest
 
 SIZE = 192
 PLACES = 64
+
+
+def outline_of(line, values, walls):
+    """Return the outline of a line of which each point has a value."""
+    columns = sections(line)
+    return outlining.outline_of(columns, columns.along(values, 0), walls)
 
 
 def straight(y, first=20, last=170, value=CATHETER, walls=(-3.5, 3.5)):

@@ -80,6 +80,37 @@ def test_every_pixel_of_the_skeleton_is_in_one_branch_or_node(seed):
         assert np.abs(np.diff(branch.points, axis=0)).max(initial=0) <= 1
 
 
+def thinned_densely(mask):
+    """Return what Guo and Hall's rules leave, looked up at every pixel of every round."""
+    image = np.pad(mask, 1).astype(bool)
+    idle, step = 0, 0
+    while idle < 2:
+        p2, p3, p4, p5, p6, p7, p8, p9 = (np.roll(image, (-dy, -dx), (0, 1)) for dx, dy in (
+            (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)))
+        crossings = sum((~a & (b | c)).astype(int) for a, b, c in (
+            (p2, p3, p4), (p4, p5, p6), (p6, p7, p8), (p8, p9, p2)))
+        pairs = np.minimum(
+            sum((a | b).astype(int) for a, b in ((p9, p2), (p3, p4), (p5, p6), (p7, p8))),
+            sum((a | b).astype(int) for a, b in ((p2, p3), (p4, p5), (p6, p7), (p8, p9))))
+        side = (p6 | p7 | ~p9) & p8 if step % 2 == 0 else (p2 | p3 | ~p5) & p4
+        gone = image & (crossings == 1) & (pairs >= 2) & (pairs <= 3) & ~side
+        image &= ~gone
+        idle, step = 0 if gone.any() else idle + 1, step + 1
+    return image[1:-1, 1:-1]
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_lists_of_pixels_are_thinned_as_whole_images_are(seed):
+    mask = drawing(seed)
+    thinned, densely = skeleton_of(mask) > 0, thinned_densely(mask)
+    assert not (thinned & ~densely).any()
+    # But for corners that nothing needs.
+    corners = densely & ~thinned
+    neighbours = cv2.filter2D(densely.astype(np.uint8), -1, np.ones((3, 3)),
+                              borderType=cv2.BORDER_CONSTANT)
+    assert corners.sum() < 0.1 * densely.sum() and neighbours[corners].min(initial=9) >= 3
+
+
 def test_a_cross_has_four_arms_at_nodes_and_a_ring_has_none():
     mask = np.zeros((100, 100), np.uint8)
     cv2.line(mask, (10, 10), (90, 90), 1, 3)

@@ -34,13 +34,18 @@ from openvino import opset13 as ops
 
 
 class OpenVinoPieces:
-    """One infer request: a piece at a time, all threads for each, whoever asks."""
+    """
+    One infer request of each kind: a piece at a time, whoever asks, on one thread.
 
-    def __init__(self, weights: dict[str, np.ndarray], threads: int):
+    Two are no faster, so small are the layers, and several times slower while the others of a
+    station want the cores, too: each layer would wait for both.
+    """
+
+    def __init__(self, weights: dict[str, np.ndarray]):
         """Compile the network of weights that were checked."""
-        self._request = request_of(_graph(weights), threads, 'f32')
-        self._of_end = request_of(_graph_of_end(weights), threads, 'f32')
-        self._of_walls = request_of(_graph_of_walls(weights), threads, 'f32')
+        self._request, self._of_end, self._of_walls = (
+            request_of(graph(weights), 1, 'f32')
+            for graph in (_graph, _graph_of_end, _graph_of_walls))
         self._lock, self._lock_of_end, self._lock_of_walls = (threading.Lock() for _ in range(3))
         self._strip = np.zeros((1, CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
         self._overview = np.zeros((1, LAYERS, SIDE, SIDE), np.uint8)
@@ -87,10 +92,10 @@ class OpenVinoPieces:
             return self._of_walls.get_output_tensor(0).data[0].copy()
 
 
-def compile_pieces(weights: dict[str, np.ndarray], threads: int) -> OpenVinoPieces:
+def compile_pieces(weights: dict[str, np.ndarray]) -> OpenVinoPieces:
     """Return the compiled network of weights that were checked; raises FedefmError."""
     try:
-        return OpenVinoPieces(weights, threads)
+        return OpenVinoPieces(weights)
     except Exception as error:  # OpenVINO has its own types
         raise FedefmError(f'OpenVINO cannot compile it: {one_line(error)}') from error
 
