@@ -43,8 +43,14 @@ def train(
     start: Annotated[Optional[Path], typer.Option(
         metavar='JUDGE', help='Begin with the weights of this judge, of the same widths.')] = None,
     walls_only: Annotated[bool, typer.Option(
-        '--walls-only', help='Train what tells the walls of instruments only; all else stays as '
-        'in --start, the limit, too.')] = False,
+        '--walls-only', help='Train what tells the walls of instruments only, on pieces that '
+        'have some; all else stays as in --start, the limit, too.')] = False,
+    whole_wall_weight: Annotated[float, typer.Option(
+        min=0, max=100, help='How much the mean error of walls along a piece counts beside that '
+        'of its places.')] = 0.0,
+    noise: Annotated[float, typer.Option(
+        min=0, max=128, help='Largest deviation of the noise added to strips, in grey levels; '
+        "a strip's own is 32.")] = 6.0,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -83,7 +89,8 @@ def train(
         raise FedefmError('the folders hold what models of different architectures found')
     plan = JudgePlan(steps=steps, batch=batch, learning_rate=learning_rate,
                      optimiser=optimiser, widths=tuple(over), along=along,
-                     walls_only=walls_only, kept=kept,
+                     walls_only=walls_only, whole_wall_weight=whole_wall_weight, noise=noise,
+                     kept=kept,
                      start='' if start is None else read_file(start).model_id, seed=seed)
     trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
                            workers, start)

@@ -28,9 +28,9 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
-from fedefm_ros.learning.piece_samples import kinds_of, TrainingPieces
+from fedefm_ros.learning.piece_samples import kinds_of, TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
-from fedefm_ros.learning.pieces import Collection, Pieces
+from fedefm_ros.learning.pieces import Collection, Pieces, Some
 from fedefm_ros.segmentation.judge import BACKBONE, MAX_BYTES
 from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, GRAIN, WIDTHS
 
@@ -76,8 +76,15 @@ class JudgePlan:
     """How much the loss of where tips are counts beside it."""
     wall_weight: float = 1.0
     """How much the loss of where walls are counts beside it."""
+    whole_wall_weight: float = 0.0
+    """How much the mean error along a piece counts beside that of its places: most of what is
+    wrong of a wide instrument is its width as a whole."""
     walls_only: bool = False
-    """Train what tells walls only; the rest and the limit stay as in ``start``, to the bit."""
+    """Train what tells walls only, on pieces that have some; the rest and the limit stay as in
+    ``start``, to the bit."""
+    noise: float = 6.0
+    """Largest deviation of the noise that is added to strips, in grey levels, of which a strip's
+    own deviation is 32."""
     kept: float = 0.975
     """Share of the true length that the limit has to leave, on the validation pieces."""
     start: str = ''
@@ -123,7 +130,13 @@ class JudgeTrainer(Loop):
         """Train to the plan's end; ``report`` follows each step."""
         first = self.step * self.plan.batch
         if self.step < self.plan.steps:
-            self.follow(TrainingPieces(self._training, self.plan, first), check_every, report)
+            pieces = self._training
+            if self.plan.walls_only:
+                known = np.isfinite(walls_at_places(pieces.walls)).any((1, 2))
+                if not known.any():
+                    raise FedefmError('none of the pieces has walls that could be learnt')
+                pieces = Some(pieces, np.flatnonzero(known))
+            self.follow(TrainingPieces(pieces, self.plan, first), check_every, report)
 
     def outputs(self, pieces: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """
@@ -151,7 +164,8 @@ class JudgeTrainer(Loop):
         """
         *others, walls = logits
         *told, true_walls = target
-        loss = self.plan.wall_weight * _loss_of_walls(walls, true_walls)
+        loss = self.plan.wall_weight * _loss_of_walls(walls, true_walls,
+                                                      self.plan.whole_wall_weight)
         return loss + self._loss_of_others(*others, *told) if others else loss
 
     def _loss_of_others(self, answers, places, at_ends, told, tips):
@@ -221,11 +235,25 @@ class JudgeTrainer(Loop):
                 network.tips(ends).reshape(-1, 2, 3), walls)
 
 
-def _loss_of_walls(walls: torch.Tensor, true_walls: torch.Tensor) -> torch.Tensor:
+def _loss_of_walls(walls: torch.Tensor, true_walls: torch.Tensor,
+                   of_wholes: float) -> torch.Tensor:
+    """
+    Return the loss of walls, (B, places, 2); those that are NaN count nothing.
+
+    :param of_wholes: how much the mean errors of pieces, (B, 2), count beside it; each as much as
+        it has places.
+    """
     known = true_walls.isfinite()
     if not known.any():
         return 0.0 * walls.sum()
-    return nn.functional.smooth_l1_loss(walls[known], true_walls[known], beta=_WALL_BEND)
+    loss = nn.functional.smooth_l1_loss(walls[known], true_walls[known], beta=_WALL_BEND)
+    if of_wholes:
+        count = known.sum(1)
+        mean = torch.where(known, walls - true_walls, 0.0).sum(1) / count.clamp(min=1)
+        each = nn.functional.smooth_l1_loss(mean, torch.zeros_like(mean), beta=_WALL_BEND,
+                                            reduction='none')
+        loss = loss + of_wholes * (each * count).sum() / count.sum()
+    return loss
 
 
 def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:

@@ -49,7 +49,8 @@ class TrainingPieces(Shuffled):
         there = grey > 0
         grey = MEAN_GREY + (grey - MEAN_GREY) * rng.uniform(0.8, 1.25)
         grey += _shading(rng)
-        grey += rng.normal(0.0, rng.uniform(0.0, 6.0), grey.shape)
+        if self._plan.noise:
+            grey += rng.normal(0.0, rng.uniform(0.0, self._plan.noise), grey.shape)
         strip[:-1:3] = np.where(there, np.clip(grey, 1.0, 255.0), 0.0)
         # What the segmentation network thinks is not all there is to be seen.
         for layer in (1, 2):

@@ -245,6 +245,22 @@ class Pieces(Sequence):
                      self.tips[index], self.walls[index])
 
 
+class Some(Sequence):
+    """Some of the pieces."""
+
+    def __init__(self, pieces: Pieces, places: np.ndarray):
+        """Take the numbers of those that are meant."""
+        self._pieces, self._places = pieces, places
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Piece:
+        """Return one."""
+        return self._pieces[int(self._places[index])]
+
+
 def _read(path: Path):
     """Return frames, pictures (not read yet) and the other arrays of a file; FedefmError."""
     from safetensors import safe_open, SafetensorError

@@ -147,7 +147,7 @@ class Fields:
 
 def _sampled(image: np.ndarray, places: tuple[np.ndarray, np.ndarray],
              interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    # One channel at a time: of two at once OpenCV interpolates in steps of 1/32 px, no faster.
+    # One channel at a time: of two at once OpenCV 5.0 interpolates in steps of 1/32 px, no faster.
     return cv2.remap(image, *places, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 

@@ -194,19 +194,18 @@ def _nearest(shape: tuple[int, int], points: np.ndarray, normals: np.ndarray) ->
     Return the number of the point beside which each pixel lies, (H, W) int32; -1: beside none.
 
     Of several, that of which it lies nearest to the line. (A distance transform that tells of the
-    nearest pixel takes nine times as long.)
+    nearest pixel takes many times as long.)
     """
-    # In a frame that holds every place there is nothing to be left out.
-    first = np.minimum(np.floor(points.min(0)) - (_REACH + 1), 0)
-    columns, rows = ((points[:, axis] + (0.5 - first[axis]) + _ASIDE * normals[:, axis])
-                     .astype(np.int32) for axis in (0, 1))
-    height = max(int(rows.max()) + 1, shape[0] - int(first[1]))
-    width = max(int(columns.max()) + 1, shape[1] - int(first[0]))
-    number = np.full((height, width), -1, np.int32)
+    # In an image with a frame no place has to be left out of those beside a point.
+    frame = _REACH + 1
+    near = ((points > -frame) & (points < np.array(shape[::-1]) - 1 + frame)).all(1)
+    numbers = np.flatnonzero(near).astype(np.int32)
+    columns, rows = (np.rint(points[near, axis] + _ASIDE * normals[near, axis]).astype(np.int32)
+                     + 2 * frame for axis in (0, 1))
+    number = np.full((shape[0] + 4 * frame, shape[1] + 4 * frame), -1, np.int32)
     # Of equal indices the last one counts.
-    number.ravel()[rows * np.int32(width) + columns] = np.arange(len(points), dtype=np.int32)
-    left, top = -first.astype(int)
-    return number[top:top + shape[0], left:left + shape[1]]
+    number.ravel()[rows * np.int32(number.shape[1]) + columns] = numbers
+    return number[2 * frame:-2 * frame, 2 * frame:-2 * frame]
 
 
 def _with_lines(foreground: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@
 """
 From a mask to lines one pixel wide.
 
-Instruments cover a few thousand pixels of an image of a quarter of a million, so everything here
-works on lists of pixels instead of whole images: thinning costs a tenth of a dense one.
+Instruments cover a few thousand pixels of an image of a quarter of a million, so what is done
+again and again works on lists of pixels instead of whole images.
 """
 
 import cv2

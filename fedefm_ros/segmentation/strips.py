@@ -104,7 +104,7 @@ def sections(centerline: np.ndarray) -> Sections:
 
 def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
            pieces: Sequence[Instrument],
-           places: Sequence[Sections] | None = None) -> tuple[np.ndarray, np.ndarray]:
+           lines: Sequence[Sections] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """
     Return what is to be seen along each piece, and what is known of it besides.
 
@@ -112,7 +112,7 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
     :param mask: (S, S) uint8 of ``labels`` values.
     :param probability: (S, S) uint8 of any instrument, 255 = sure.
     :param pieces: instruments in pixels of the mask.
-    :param places: the ``sections`` of each, where they are known.
+    :param lines: the ``sections`` of each, where they are known.
     :returns: (N, CHANNELS, 2 HALF + 1, LENGTH) uint8, 0 where a strip has ended, and
         (N, FACTS) float32, of about 0 to 1.
     """
@@ -124,7 +124,7 @@ def strips(prepared: Prepared, mask: np.ndarray, probability: np.ndarray,
     layers = cv2.merge([prepared.image, probability, wire])
     lengths = [piece.length_px for piece in pieces]
     for number, piece in enumerate(pieces):
-        columns = sections(piece.centerline) if places is None else places[number]
+        columns = sections(piece.centerline) if lines is None else lines[number]
         strip = seen[number, :, :, :len(columns.points)]
         x, y = (columns.points[:, axis] + _ASIDE * columns.normals[:, axis] for axis in (0, 1))
         sampled = cv2.remap(layers, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -76,9 +76,11 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     figures = json.loads((tmp_path / 'trained.json').read_text())
     assert figures['step'] == 2 and figures['plan']['start'] == engine.info.judge_id
     walls = [tmp_path / 'walls' if word == tmp_path / 'run' else word for word in words]
-    run(*walls, '--steps', 2, '--start', judge, '--walls-only')
+    run(*walls, '--steps', 2, '--start', judge, '--walls-only', '--noise', 0,
+        '--whole-wall-weight', 1)
     figures = json.loads((tmp_path / 'trained.json').read_text())
     assert figures['plan']['walls_only'] and figures['wall_error_catheter'] >= 0
+    assert (figures['plan']['noise'], figures['plan']['whole_wall_weight']) == (0.0, 1.0)
 
 
 def test_what_does_not_go_together_is_refused(collected, model, tmp_path):

@@ -21,6 +21,7 @@ from fedefm_ros.backbones.checkpoint import load_checkpoint, read_description, r
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.judging import JudgePlan
 from fedefm_ros.learning.judging import JudgeTrainer
+from fedefm_ros.learning.piece_samples import TrainingPieces
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import Collection
 from fedefm_ros.learning.pieces import Pieces
@@ -35,6 +36,8 @@ import pytest
 
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+
+import torch
 
 COLLECTIONS = tuple(Collection(seed, ('a',), 'f32', 'openvino', backbone='lines', size=256)
                     for seed in (1, 2))
@@ -214,6 +217,60 @@ def test_a_run_begins_with_what_a_judge_knows(sets, tmp_path):
                            (replace(plan, along=40), 'has other layers than widths .* and 40')):
         with pytest.raises(FedefmError, match=message):
             JudgeTrainer(other, tmp_path / 'none', *sets, COLLECTIONS, start=old)
+
+
+def test_what_is_wrong_of_a_whole_counts_beside_its_places(sets, tmp_path):
+    true = torch.full((2, 64, 2), 3.0)
+    true[1, 8:] = torch.nan
+    uneven, too_wide = (torch.full((2, 64, 2), 3.0) for _ in range(2))
+    uneven[:, ::2] += 0.5
+    uneven[:, 1::2] -= 0.5
+    too_wide += 0.5
+    found = {}
+    for weight in (0.0, 2.0):
+        plan = replace(PLAN, walls_only=True, whole_wall_weight=weight, steps=1,
+                       start=read_file(judge_of(sets, tmp_path / 'first')).model_id)
+        trainer = JudgeTrainer(plan, tmp_path / str(weight), *sets, COLLECTIONS,
+                               start=tmp_path / 'first' / 'judge.safetensors')
+        found[weight] = [float(trainer.loss((walls,), (true,))) for walls in (uneven, too_wide)]
+    place = found[0.0][0]
+    assert place > 0.3 and found[0.0] == pytest.approx([place, place])
+    assert found[2.0] == pytest.approx([place, 3.0 * place])
+    # A piece of 8 places has an eighth of the weight of one of 64.
+    far = true.nan_to_num(3.0)
+    far[1] += 0.5
+    assert float(trainer.loss((far,), (true,))) == pytest.approx(3.0 * place / 9.0)
+
+
+def test_pieces_without_walls_teach_no_walls(sets, tmp_path):
+    training, validation = sets
+    start = judge_of(sets, tmp_path / 'first')
+    plan = replace(PLAN, walls_only=True, steps=6, start=read_file(start).model_id)
+    assert not np.isfinite(training.walls).any((1, 2)).all()
+    trainer = JudgeTrainer(plan, tmp_path / 'run', *sets, COLLECTIONS, start=start)
+    learnt = []
+    trainer.follow = lambda pieces, *more: learnt.extend(
+        pieces[number][1][2] for number in range(len(pieces)))
+    trainer.run()
+    assert len(learnt) == 6 * PLAN.batch and all(walls.isfinite().any() for walls in learnt)
+    training.walls[:] = np.nan
+    with pytest.raises(FedefmError, match='walls that could be learnt'):
+        trainer.run()
+
+
+def judge_of(sets, folder):
+    """Return the file of a judge that has learnt nothing."""
+    JudgeTrainer(PLAN, folder, *sets, COLLECTIONS).check(0.0)
+    return folder / 'judge.safetensors'
+
+
+def test_noise_is_as_much_as_the_plan_says(sets):
+    def deviation(noise):
+        pieces = TrainingPieces(sets[0], replace(PLAN, noise=noise))
+        strips = [pieces[number][0][0].numpy() for number in range(8)]
+        greys = [strip[0].astype(float)[HALF + 8:, strip[0, 0] > 0] for strip in strips]
+        return max(np.std(np.diff(grey, axis=0)) for grey in greys)
+    assert deviation(0.0) + 10.0 < deviation(60.0)
 
 
 def test_widths_that_make_no_judge_are_refused(sets, tmp_path):

@@ -27,6 +27,7 @@ from fedefm_ros.learning.pieces import collection_of
 from fedefm_ros.learning.pieces import MaskedImages
 from fedefm_ros.learning.pieces import Pieces
 from fedefm_ros.learning.pieces import simulated
+from fedefm_ros.learning.pieces import Some
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS, VIEW
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
 from fedefm_ros.segmentation.runtimes.cache import graph_of
@@ -114,6 +115,15 @@ def test_pieces_of_several_folders_follow_each_other(collected, runtimes, tmp_pa
     for beyond in (-1, len(both)):
         with pytest.raises(IndexError):
             both[beyond]
+
+
+def test_some_pieces_are_those_that_were_meant(collected):
+    pieces = Pieces([collected])
+    some = Some(pieces, np.array([3, 1]))
+    assert len(some) == 2
+    assert np.array_equal(some[0].strip, pieces[3].strip) and some[1].answer == pieces[1].answer
+    with pytest.raises(IndexError):
+        some[2]
 
 
 def test_a_collection_that_was_stopped_goes_on(collected, runtimes, tmp_path):

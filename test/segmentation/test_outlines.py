@@ -173,8 +173,10 @@ def test_lines_out_of_the_image_do_no_harm():
     found = outlined(mask, [straight(3.0, -4, SIZE + 3, walls=(-2.6, 2.6))])
     # The border of the image is no edge of the instrument.
     assert np.flatnonzero(found[:, 90]).tolist() == [0, 1, 2, 3, 4, 5]
-    far = straight(-40.0)
-    assert np.array_equal(outlined(mask, [far]), mask)
+    for far in (straight(-40.0), straight(100.0, SIZE + 5, 60_000)):
+        assert np.array_equal(outlined(mask, [far]), mask)
+    near = straight(3.0, -4, SIZE + 3, walls=(-2.6, 2.6))
+    assert np.array_equal(outlined(mask, [near, straight(100.0, SIZE + 5, 60_000)]), found)
 
 
 @pytest.mark.parametrize('first', [19.6, 19.8, 20.0, 20.4, 20.5])

@@ -83,8 +83,16 @@ def test_every_runtime_gives_the_labels_of_torch(model, name, precision, monkeyp
         assert difference.max() <= tolerance
 
 
+@pytest.fixture(scope='module')
+def shipped_cache(tmp_path_factory):
+    """Return where the shipped model is exported once: it takes some ten seconds."""
+    return tmp_path_factory.mktemp('shipped')
+
+
 @pytest.mark.parametrize('name, precision', CANDIDATES)
-def test_every_runtime_gives_the_shipped_model_s_masks(name, precision):
+def test_every_runtime_gives_the_shipped_model_s_masks(name, precision, shipped_cache,
+                                                       monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(shipped_cache))
     model = models_dir() / 'realtime.safetensors'
     if not model.is_file():
         pytest.skip('no shipped model in this checkout yet')
