@@ -310,6 +310,13 @@ def _begin_with(network: PieceJudge, theirs: dict[str, torch.Tensor], start: Pat
     for name in ('part_answer.weight', 'part_answer.bias'):
         if name in theirs and len(theirs[name]) == len(ANSWERS):
             theirs[name] = theirs[name].repeat(COLUMNS // GRAIN, *[1] * (theirs[name].ndim - 1))
+    # One of an earlier version saw walls in fewer channels; where the line is and what it is there
+    # were the last ones, as now.
+    first = theirs.get('outline.0.0.weight')
+    if first is not None:
+        more = mine['outline.0.0.weight'].shape[1] - first.shape[1]
+        zeros = first.new_zeros(len(first), max(more, 0), *first.shape[2:])
+        theirs['outline.0.0.weight'] = torch.cat([first[:, :-2], zeros, first[:, -2:]], 1)
     wrong = [name for name, weights in theirs.items()
              if name not in mine or mine[name].shape != weights.shape]
     if wrong:

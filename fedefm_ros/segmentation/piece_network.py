@@ -51,8 +51,9 @@ END_LEFT = (5, 8)
 OUTLINE_WIDTHS = (16, 32, 48, 64, 96)
 #: Rows and columns from place to place of each such layer.
 OUTLINE_STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))
-#: Which channels of a strip these see, and one more tells what each column is.
-OUTLINE_CHANNELS = (0, 1, 2, CHANNELS - 1)
+#: Which channels of a strip these see, and one more tells what each column is: the finest ones,
+#: and the next, in which there is something to be seen beside a wide catheter, too.
+OUTLINE_CHANNELS = (0, 1, 2, 3, 4, 5, CHANNELS - 1)
 #: Rows and columns from place to place of each layer.
 STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
 #: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
@@ -250,7 +251,8 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
         if (weight.shape, bias.shape) != (shape, shape[:1]) or 0 in shape \
                 or weight.dtype != np.float32 or bias.dtype != np.float32:
             raise FedefmError(f'{path}: {name} is {weight.dtype}{list(weight.shape)}, expected '
-                              f'float32{list(shape)}')
+                              f'float32{list(shape)}; if it is of an earlier version, '
+                              '`./run judge train --start` goes on from it')
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise FedefmError(f'{path} has numbers in {name} that are not finite')
     more = weights.keys() - {f'{name}.{end}' for name in expected for end in ('weight', 'bias')}

@@ -192,6 +192,20 @@ def test_a_run_begins_with_what_a_judge_knows(sets, tmp_path):
                    if not name.startswith(('outline', 'walls'))}, blind, file.metadata())
     with pytest.raises(FedefmError, match='judge train --start. goes on'):
         Judge(blind)
+    # Or saw fewer channels of a strip for them.
+    narrow = tmp_path / 'narrow.safetensors'
+    with safe_open(judge, 'numpy') as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}
+        seen = state['outline.0.0.weight']
+        state['outline.0.0.weight'] = np.concatenate([seen[:, :3], seen[:, -2:]], 1)
+        save_file(state, narrow, file.metadata())
+    with pytest.raises(FedefmError, match='outline.0.0 .* `./run judge train --start` goes on'):
+        Judge(narrow)
+    other = replace(plan, start=read_file(narrow).model_id)
+    wider = JudgeTrainer(other, tmp_path / 'wider', *sets, COLLECTIONS, start=narrow)
+    taken = dict(wider.network.named_parameters())['outline.0.0.weight'].detach().numpy()
+    assert np.array_equal(taken[:, :3], seen[:, :3]) and not taken[:, 3:-2].any()
+    assert np.array_equal(taken[:, -2:], seen[:, -2:])
     only = replace(plan, steps=12, kept=0.8, start=read_file(blind).model_id, walls_only=True)
     trainer = JudgeTrainer(only, tmp_path / 'walls', *sets, COLLECTIONS, start=blind)
     before = trainer.check(0.0)
