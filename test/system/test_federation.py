@@ -149,7 +149,7 @@ def federated(tmp_path, *arguments):
 
 @pytest.mark.timeout(600)  # minutes of training, more beside others
 def test_stations_find_instruments_in_kinds_that_they_never_had(tmp_path):
-    _, told, lacked = federated(tmp_path, '--task', 'segmentation', '--image-size', 96,
+    _, told, lacked = federated(tmp_path, '--task', 'segmentation', '--image-size', 64,
                                 '--local-steps', 20, '--laps', 2)
     before, after = map(sum, zip(*lacked))
     assert all(late > early for early, late in lacked), told['stations']
