@@ -248,17 +248,17 @@ class Pieces(Sequence):
 class Some(Sequence):
     """Some of the pieces."""
 
-    def __init__(self, pieces: Pieces, places: np.ndarray):
+    def __init__(self, pieces: Pieces, numbers: np.ndarray):
         """Take the numbers of those that are meant."""
-        self._pieces, self._places = pieces, places
+        self._pieces, self._numbers = pieces, numbers
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._places)
+        return len(self._numbers)
 
     def __getitem__(self, index: int) -> Piece:
         """Return one."""
-        return self._pieces[int(self._places[index])]
+        return self._pieces[int(self._numbers[index])]
 
 
 def _read(path: Path):

@@ -210,19 +210,14 @@ def _nearest(shape: tuple[int, int], points: np.ndarray, normals: np.ndarray) ->
 
 def _with_lines(foreground: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return the connected foreground in which points lie, (H, W) uint8 of 0 and 1."""
-    rows, columns = _pixels(foreground.shape, points)
+    height, width = foreground.shape
+    columns, rows = np.rint(points).astype(np.int32).T
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     count, blobs = cv2.connectedComponents(foreground, connectivity=8)
     has = np.zeros(count, np.uint8)
-    has[blobs[rows, columns]] = 1
+    has[blobs[rows[inside], columns[inside]]] = 1
     has[0] = 0
     return foreground if has[1:].all() else has[blobs]
-
-
-def _pixels(shape: tuple[int, int], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of the points, (N, 2), that lie in the image."""
-    columns, rows = np.rint(points).astype(np.int32).T
-    inside = (columns >= 0) & (columns < shape[1]) & (rows >= 0) & (rows < shape[0])
-    return rows[inside], columns[inside]
 
 
 def _crowded(shape: tuple[int, int], outlines: Sequence[Outline], others: Sequence[np.ndarray],
