@@ -161,13 +161,12 @@ class PieceJudge(nn.Module):
         """
         Return where the walls of instruments are at each of their places, (B, 64, 2) pixels.
 
-        :param strips: as ``forward`` takes them.
+        :param strips: of what ``forward`` takes, the ``OUTLINE_CHANNELS``.
         :param kinds: (B, 256) uint8, the ``labels`` value of each column.
         """
-        found = strips[:, list(OUTLINE_CHANNELS)]
-        there = nn.functional.max_pool1d((found[:, -1, :1] > 0).float(), GRAIN)
+        there = nn.functional.max_pool1d((strips[:, -1, :1] > 0).float(), GRAIN)
         kind = (kinds == labels.GUIDEWIRE).float() - (kinds == labels.CATHETER).float()
-        found = torch.cat([found, kind[:, None, None].expand(-1, 1, found.shape[2], -1)], 1)
+        found = torch.cat([strips, kind[:, None, None].expand(-1, 1, strips.shape[2], -1)], 1)
         for layer in self.outline:
             found = layer(found)
         along = self.outline_along(found.flatten(1, 2)) * there
@@ -201,7 +200,11 @@ class PieceJudge(nn.Module):
 
 
 def scaled(strips: torch.Tensor) -> torch.Tensor:
-    """Return strips, uint8, as the network takes them: (B, CHANNELS, 33, 256) float32."""
+    """
+    Return strips, uint8, as the network takes them: (B, CHANNELS, 33, 256) float32.
+
+    Or ``OUTLINE_CHANNELS`` of them: the channels of some steps, and the last.
+    """
     values = strips.float()
     there = (values[:, :1] > 0).float()
     grey = torch.arange(values.shape[1] - 1) % 3 == 0

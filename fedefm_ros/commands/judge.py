@@ -12,8 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Collect pieces that a model finds, and train a judge of them (two sub-commands)."""
+"""Collect pieces that a model finds, train a judge of them, average two (sub-commands)."""
 
+from fedefm_ros.commands import judge_average
 from fedefm_ros.commands import judge_collect
 from fedefm_ros.commands import judge_train
 
@@ -22,3 +23,4 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command('collect')(judge_collect.collect)
 app.command('train')(judge_train.train)
+app.command('average')(judge_average.average)

@@ -45,12 +45,17 @@ def train(
     walls_only: Annotated[bool, typer.Option(
         '--walls-only', help='Train what tells the walls of instruments only, on pieces that '
         'have some; all else stays as in --start, the limit, too.')] = False,
+    wall_weight: Annotated[float, typer.Option(
+        min=0, max=100, help='How much the loss of walls counts beside that of what pieces are; '
+        '0: what tells walls stays as in --start.')] = 1.0,
     whole_wall_weight: Annotated[float, typer.Option(
         min=0, max=100, help='How much the mean error of walls along a piece counts beside that '
         'of its places.')] = 0.0,
     noise: Annotated[float, typer.Option(
         min=0, max=128, help='Largest deviation of the noise added to strips, in grey levels; '
         "a strip's own is 32.")] = 6.0,
+    hidden: Annotated[float, typer.Option(
+        min=0, max=1, help='Share of the pieces of which some stretches are hidden.')] = 0.0,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -89,8 +94,9 @@ def train(
         raise FedefmError('the folders hold what models of different architectures found')
     plan = JudgePlan(steps=steps, batch=batch, learning_rate=learning_rate,
                      optimiser=optimiser, widths=tuple(over), along=along,
-                     walls_only=walls_only, whole_wall_weight=whole_wall_weight, noise=noise,
-                     kept=kept,
+                     walls_only=walls_only, wall_weight=wall_weight,
+                     whole_wall_weight=whole_wall_weight, noise=noise,
+                     hidden=hidden, kept=kept,
                      start='' if start is None else read_file(start).model_id, seed=seed)
     trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
                            workers, start)

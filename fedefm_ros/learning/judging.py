@@ -23,12 +23,12 @@ from pathlib import Path
 
 from fedefm_ros.backbones.checkpoint import ModelSpec, read_description, read_file
 from fedefm_ros.backbones.checkpoint import save_checkpoint
-from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge, scaled, scaled_ends
+from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
+from fedefm_ros.learning.judge_worth import said, said_of, worth
 from fedefm_ros.learning.loop import Loop
-from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
-from fedefm_ros.learning.piece_samples import kinds_of, TrainingPieces, walls_at_places
+from fedefm_ros.learning.piece_samples import TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import Collection, Pieces, Some
 from fedefm_ros.segmentation.judge import BACKBONE, MAX_BYTES
@@ -75,7 +75,8 @@ class JudgePlan:
     tip_weight: float = 0.5
     """How much the loss of where tips are counts beside it."""
     wall_weight: float = 1.0
-    """How much the loss of where walls are counts beside it."""
+    """How much the loss of where walls are counts beside it; 0: what tells walls is not trained,
+    and stays as in ``start``."""
     whole_wall_weight: float = 0.0
     """How much the mean error along a piece counts beside that of its places: most of what is
     wrong of a wide instrument is its width as a whole."""
@@ -85,6 +86,8 @@ class JudgePlan:
     noise: float = 6.0
     """Largest deviation of the noise that is added to strips, in grey levels, of which a strip's
     own deviation is 32."""
+    hidden: float = 0.0
+    """Share of the pieces of which some stretches are hidden."""
     kept: float = 0.975
     """Share of the true length that the limit has to leave, on the validation pieces."""
     start: str = ''
@@ -142,11 +145,12 @@ class JudgeTrainer(Loop):
         """
         Return the logits of a batch, see ``PieceJudge``, and what it says of ends and walls.
 
-        Of walls alone where nothing else is trained.
+        Of walls alone where nothing else is trained, None of them where they are not.
         """
         # What is dropped is the step's: a run that was stopped goes on as it would have.
         torch.manual_seed(1_000_003 * self.plan.seed + self.step)
-        return self._said(self.network, *pieces, walls_only=self.plan.walls_only)
+        return said(self.network, *(one.to(self.device) for one in pieces),
+                    others=not self.plan.walls_only, walls=self.plan.wall_weight > 0)
 
     def on_device(self, target: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """Return a batch's targets where the network computes."""
@@ -164,9 +168,11 @@ class JudgeTrainer(Loop):
         """
         *others, walls = logits
         *told, true_walls = target
-        loss = self.plan.wall_weight * _loss_of_walls(walls, true_walls,
-                                                      self.plan.whole_wall_weight)
-        return loss + self._loss_of_others(*others, *told) if others else loss
+        loss = self._loss_of_others(*others, *told) if others else 0.0
+        if walls is not None:
+            loss = loss + self.plan.wall_weight * _loss_of_walls(walls, true_walls,
+                                                                 self.plan.whole_wall_weight)
+        return loss
 
     def _loss_of_others(self, answers, places, at_ends, told, tips):
         loss = nn.functional.cross_entropy(answers, told[:, 0])
@@ -182,10 +188,7 @@ class JudgeTrainer(Loop):
 
     def check(self, loss: float) -> dict[str, float]:
         """Validate, write the judge, the state and the log; return the measures."""
-        chances, places, at_ends, walls = self.chances(self._validation)
-        scores, limit = measures(chances, places, self._validation, self.plan.kept)
-        scores |= tip_measures(at_ends, self._validation.tips)
-        scores |= wall_measures(walls, self._validation)
+        scores, limit = worth(self.average.module, self._validation, self.plan.kept, self.device)
         if self.plan.walls_only:
             limit = self._start.min_confidence
         self.log.append({'step': self.step, 'loss': loss, **scores})
@@ -204,35 +207,8 @@ class JudgeTrainer(Loop):
         return scores
 
     def chances(self, pieces: Pieces) -> tuple[np.ndarray, ...]:
-        """
-        Return what the averaged weights say of pieces, as ``PieceNetwork`` does.
-
-        Of each as a whole and of its places, of its ends, and of its walls.
-        """
-        self.average.eval()
-        found = []
-        with torch.inference_mode():
-            for first in range(0, len(pieces), 64):
-                part = [pieces[n] for n in range(first, min(first + 64, len(pieces)))]
-                seen = [torch.from_numpy(np.stack(column)) for column in list(zip(*part))[:4]]
-                kinds = torch.from_numpy(np.stack([kinds_of(piece.part) for piece in part]))
-                answers, told, tips, walls = self._said(self.average.module, *seen, kinds)
-                tips[..., 0] = tips[..., 0].sigmoid()
-                found.append([one.cpu() for one in (answers.softmax(-1), told.softmax(-1), tips,
-                                                    walls)])
-        return tuple(torch.cat(column).numpy() for column in zip(*found))
-
-    def _said(self, network: PieceJudge, strips, overviews, ends, facts, kinds,
-              walls_only: bool = False):
-        strips = scaled(strips.to(self.device)).contiguous(memory_format=self.memory_format)
-        walls = network.outlines(strips, kinds.to(self.device))
-        if walls_only:
-            return (walls,)
-        pictures = (overviews.to(self.device) / 255.0,
-                    scaled_ends(ends.to(self.device)).flatten(0, 1))
-        overviews, ends = (one.contiguous(memory_format=self.memory_format) for one in pictures)
-        return (*network(strips, overviews, facts.to(self.device)),
-                network.tips(ends).reshape(-1, 2, 3), walls)
+        """Return what the averaged weights say of pieces, see ``said_of``."""
+        return said_of(self.average.module, pieces, self.device)
 
 
 def _loss_of_walls(walls: torch.Tensor, true_walls: torch.Tensor,
@@ -262,6 +238,9 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
 
     One that begins with a judge's weights has no norms, as that has none.
     """
+    if not plan.wall_weight and (plan.walls_only or not plan.start):
+        raise FedefmError('walls that count nothing stay as they are in a start, which is needed, '
+                          'and cannot be all that is trained')
     theirs = _weights_of(start, plan) if plan.start else {}
     has = {'strip': 'layers.0.0.weight', 'overview': 'overview.0.0.weight',
            'ends': 'ends.0.0.weight', 'outline': 'outline.0.0.weight'}

@@ -52,6 +52,8 @@ class TrainingPieces(Shuffled):
         if self._plan.noise:
             grey += rng.normal(0.0, rng.uniform(0.0, self._plan.noise), grey.shape)
         strip[:-1:3] = np.where(there, np.clip(grey, 1.0, 255.0), 0.0)
+        if self._plan.hidden and rng.random() < self._plan.hidden:
+            walls = _hide(rng, strip, walls)
         # What the segmentation network thinks is not all there is to be seen.
         for layer in (1, 2):
             if rng.random() < 0.1:
@@ -64,6 +66,23 @@ class TrainingPieces(Shuffled):
                 torch.from_numpy(_elsewhere(rng, overview)), torch.from_numpy(ends),
                 torch.from_numpy(facts), torch.from_numpy(kinds_of(parts))), (
                     answers, torch.from_numpy(tips), torch.from_numpy(walls_at_places(walls)))
+
+
+def _hide(rng, strip: np.ndarray, walls: np.ndarray) -> np.ndarray:
+    """
+    Hide stretches of a strip, in place, as all along a line tells what it is; return its walls.
+
+    Those that are hidden are told no more.
+    """
+    walls = walls.copy()
+    for _ in range(rng.integers(1, 4)):
+        first = rng.integers(0, LENGTH)
+        columns = slice(first, first + rng.integers(8, 41))
+        shown = strip[:-1, :, columns]
+        shown[::3][shown[::3] > 0] = round(MEAN_GREY)
+        shown[1::3] = shown[2::3] = 0
+        walls[columns] = np.nan
+    return walls
 
 
 def _shading(rng) -> np.ndarray:

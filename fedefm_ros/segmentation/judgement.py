@@ -53,6 +53,9 @@ import numpy as np
 _NEAR = 12.0
 # How much a look counts beside what was said until then: about three frames decide.
 _NOW = 0.3
+# Share of the limit that is enough for a piece that stayed in the frame before: what was taken for
+# an instrument is not given up by the first looks in doubt (hysteresis, as Canny's edges have it).
+_STAYING = 0.5
 # Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
 # takes for an instrument by default.
 _SHORTEST = 12.0
@@ -70,11 +73,8 @@ class Opinion:
     """(3,) probabilities of ``ANSWERS``."""
     at_points: np.ndarray
     """(N, 3) the same of what lies at each point."""
-
-    @property
-    def instrument(self) -> float:
-        """Return the probability that it is an instrument."""
-        return float(self.chances[labels.CATHETER] + self.chances[labels.GUIDEWIRE])
+    stays: bool
+    """Whether it was taken for an instrument."""
 
     @property
     def kind(self) -> int:
@@ -107,7 +107,8 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
 
     A piece may be two instruments, one after the other, or one and what is none (``divided``).
     What is said of a piece is what the judge says now and what was said of the piece there in the
-    frame before, weighed: one look in doubt takes out no instrument that was seen well.
+    frame before, weighed: one look in doubt takes out no instrument that was seen well. One that
+    stayed there stays with half of the limit.
     The edges of what stays go to the walls that the judge sees, and between them all is of one
     class (``outlines.outlined``); that is not counted.
 
@@ -130,10 +131,10 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     seen, facts = strips(*what, lines)
     said = judge(seen, overviews(*what), facts)
     places = [places_of(line.of_points) for line in lines]
-    verdicts = tuple(_smoothed(piece, whole, along[place], before, _NEAR * scale)
+    verdicts = tuple(_smoothed(piece, whole, along[place], before, _NEAR * scale, limit)
                      for piece, (whole, along), place in zip(looked_at, said, places))
     parts = [part for number, (piece, *more) in enumerate(zip(looked_at, verdicts, places))
-             for part in _parts(number, piece, *more, limit, scale)]
+             for part in _parts(number, piece, *more, scale)]
     counts = (len({part.number for part in parts if part.becomes == labels.BACKGROUND}),
               len({part.number for part in parts
                    if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
@@ -146,7 +147,7 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     return Judged(result, *counts, verdicts)
 
 
-def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray, limit: float,
+def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray,
            scale: float) -> list[Part]:
     """
     Return what becomes of a piece.
@@ -154,7 +155,7 @@ def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray,
     :param places: (N,) along its strip, those of its points.
     """
     line = piece.centerline
-    if verdict.instrument < limit:
+    if not verdict.stays:
         return [Part(number, 0, line, piece, labels.BACKGROUND)]
     # What is told from one look counts as one.
     weights = GRAIN / COLUMNS / np.bincount(places)[places]
@@ -169,11 +170,12 @@ def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray,
 
 
 def _smoothed(piece: Instrument, chances: np.ndarray, said: np.ndarray,
-              before: Sequence[Opinion], near: float) -> Opinion:
+              before: Sequence[Opinion], near: float, limit: float) -> Opinion:
     """
     Return what is said of a piece now and was of that which half of it lies on, if any, weighed.
 
     :param said: (N, 3) now, of its points.
+    :param limit: least probability with which it stays if it did not before.
     """
     line = piece.centerline
     best, most = None, 0.5
@@ -182,12 +184,13 @@ def _smoothed(piece: Instrument, chances: np.ndarray, said: np.ndarray,
         close = away.min(1) <= near
         if close.mean() >= most:
             best, most = (opinion, close, away.argmin(1)), close.mean()
-    if best is None:
-        return Opinion(line, chances, said)
-    opinion, close, nearest = best
-    mean = _NOW * said + (1.0 - _NOW) * opinion.at_points[nearest]
-    return Opinion(line, _NOW * chances + (1.0 - _NOW) * opinion.chances,
-                   np.where(close[:, None], mean, said))
+    if best is not None:
+        opinion, close, nearest = best
+        mean = _NOW * said + (1.0 - _NOW) * opinion.at_points[nearest]
+        said = np.where(close[:, None], mean, said)
+        chances = _NOW * chances + (1.0 - _NOW) * opinion.chances
+        limit *= _STAYING if opinion.stays else 1.0
+    return Opinion(line, chances, said, bool(chances[1:].sum() >= limit))
 
 
 def _outlines(lines: Sequence[Sections], parts: Sequence[Part], seen: np.ndarray,

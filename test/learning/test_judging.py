@@ -272,6 +272,18 @@ def test_pieces_without_walls_teach_no_walls(sets, tmp_path):
         trainer.run()
 
 
+def test_walls_that_count_nothing_stay(sets, tmp_path):
+    start = judge_of(sets, tmp_path / 'first')
+    plan = replace(PLAN, wall_weight=0.0, steps=3, start=read_file(start).model_id)
+    JudgeTrainer(plan, tmp_path / 'run', *sets, COLLECTIONS, start=start).run()
+    first, last = (load_file(path) for path in (start, tmp_path / 'run' / 'judge.safetensors'))
+    assert {name for name in first if np.array_equal(first[name], last[name])} \
+        == {name for name in first if name.startswith(('outline', 'walls'))}
+    for other in (replace(plan, start=''), replace(plan, walls_only=True)):
+        with pytest.raises(FedefmError, match='stay as they are in a start'):
+            JudgeTrainer(other, tmp_path / 'none', *sets, COLLECTIONS, start=start)
+
+
 def judge_of(sets, folder):
     """Return the file of a judge that has learnt nothing."""
     JudgeTrainer(PLAN, folder, *sets, COLLECTIONS).check(0.0)

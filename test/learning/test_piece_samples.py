@@ -20,7 +20,7 @@ from fedefm_ros.learning.piece_samples import ends_elsewhere, TrainingPieces, wa
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.segmentation.ends import ASIDE, BEFORE, LAYERS as END_LAYERS, VIEW
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
-from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH
+from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH, MEAN_GREY
 
 import numpy as np
 
@@ -69,6 +69,35 @@ def test_what_each_place_is_turns_with_the_strip():
         ends.add((int(answers[1:][there][0]), bool(of_wall[0] > 0), bool(drawn.any())))
     assert firsts == {CATHETER, GUIDEWIRE}
     assert len({end[:2] for end in ends}) == 4 and len(ends) > 4
+
+
+def test_hidden_stretches_show_nothing_and_have_no_walls():
+    """Of each piece some columns stay, of some pieces all; what a column is, is told of all."""
+    length, grey = 200, 100
+    told = np.full(LENGTH, UNTOLD, np.uint8)
+    told[:length] = CATHETER
+    strip = np.zeros((CHANNELS, 2 * HALF + 1, LENGTH), np.uint8)
+    strip[:, :, :length] = grey
+    walls = np.full((LENGTH, 2), np.nan, np.float32)
+    walls[:length] = -3, 3
+    before = strip.copy(), walls.copy()
+    samples = TrainingPieces([], JudgePlan(hidden=0.5, noise=0))
+    counts = []
+    for seed in range(40):
+        (seen, *_), (answers, _, at_places) = samples.sample(
+            np.random.default_rng(seed), strip, np.zeros((LAYERS, SIDE, SIDE), np.uint8),
+            np.zeros((2, END_LAYERS, *VIEW), np.uint8), np.zeros(FACTS, np.float32), CATHETER,
+            told, np.full((2, 2), np.nan, np.float32), walls)
+        assert (seen[:-1:3, :, :length] > 0).all() and not seen[:, :, length:].any()
+        assert (seen[-1, :, :length] == grey).all()
+        assert (answers[1:][:length // 4] == CATHETER).all()
+        known = at_places[:length // 4].isfinite().all(1)
+        hidden = (seen[:-1:3, :, :length] == round(MEAN_GREY)).all(1).all(0)
+        assert (known == (hidden.reshape(-1, 4).sum(1) < 2)).all()
+        assert not seen[1:-1:3, :, :length][:, :, hidden].any()
+        counts.append(int(hidden.sum()))
+    assert 10 < np.count_nonzero(counts) < 30 and max(counts) <= 120
+    assert np.array_equal(strip, before[0]) and np.array_equal(walls, before[1], equal_nan=True)
 
 
 def test_where_tips_are_moves_with_the_view():

@@ -26,6 +26,7 @@ from fedefm_ros.segmentation.ends import VIEW
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.overviews import LAYERS
 from fedefm_ros.segmentation.overviews import SIDE
+from fedefm_ros.segmentation.piece_network import OUTLINE_CHANNELS
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
 from fedefm_ros.segmentation.strips import HALF
@@ -59,7 +60,7 @@ def test_numpy_and_openvino_say_what_torch_says(tmp_path, monkeypatch):
               torch.from_numpy(facts))
     ends = scaled_ends(torch.from_numpy(views))
     kinds = rng.integers(0, 3, (6, LENGTH), np.uint8)
-    walls = inputs[0], torch.from_numpy(kinds)
+    walls = inputs[0][:, list(OUTLINE_CHANNELS)], torch.from_numpy(kinds)
     network(*inputs), network.tips(ends), network.outlines(*walls)  # norms get statistics
     network.eval()
     with torch.no_grad():

@@ -1,0 +1,63 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A judge between one and what was trained on from it."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.judge_worth import worth
+from fedefm_ros.learning.pieces import Collection, Pieces
+from fedefm_ros.segmentation.judge import BACKBONE
+
+import torch
+
+
+def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
+                   collection: Collection, kept: float, out: Path) -> tuple[str, dict[str, float]]:
+    """
+    Write the judge whose weights lie between two; return its id and what it is worth.
+
+    What two such judges have in common carries over to other images better than what the last
+    training added (WiSE-FT, Wortsman et al., CVPR 2022, equation 1).
+
+    :param newer: what was trained on from ``older``.
+    :param share: of the newer, 0 to 1.
+    :param validation: pieces of ``collection``; the limit leaves ``kept`` of their true length.
+    :raises FedefmError: they are not two judges of one architecture for models as those of the
+        collection.
+    """
+    checkpoints = [load_checkpoint(path) for path in (older, newer)]
+    for path, checkpoint in zip((older, newer), checkpoints):
+        if checkpoint.spec.backbone != BACKBONE:
+            raise FedefmError(f'{path} is a model {checkpoint.spec.backbone!r}, no judge')
+    mine, network = (checkpoint.network() for checkpoint in checkpoints)
+    spec = checkpoints[1].spec
+    if mine.config != network.config:
+        raise FedefmError(f'{newer} was not trained on from {older}: its layers are of other '
+                          'sizes')
+    if spec.provenance.get('made_for') != collection.made_for:
+        raise FedefmError(f'{newer} is a judge of what models of another architecture find than '
+                          'those of the validation pieces')
+    with torch.no_grad():
+        for weights, before in zip(network.parameters(), mine.parameters()):
+            weights.mul_(share).add_(before, alpha=1.0 - share)
+    scores, limit = worth(network, validation, kept)
+    model_id = save_checkpoint(out, network, replace(spec, min_confidence=limit, provenance={
+        **spec.provenance, 'validation': scores, 'averaged': {
+            'older': checkpoints[0].model_id, 'newer': checkpoints[1].model_id, 'share': share,
+            'kept': kept, 'validation': asdict(collection)}}))
+    return model_id, scores

@@ -1,0 +1,91 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A judge between one and what was trained on from it."""
+
+from dataclasses import replace
+
+from fedefm_ros.backbones.checkpoint import read_description, read_file
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.averaged_judge import average_judges
+from fedefm_ros.learning.judging import JudgeTrainer
+from fedefm_ros.learning.pieces import Pieces
+from fedefm_ros.segmentation.judge import Judge
+
+from linenet import save_line_model
+
+import pytest
+
+from safetensors.numpy import load_file
+
+from test_judging import COLLECTIONS, PLAN, write_pieces
+
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory):
+    """Return pieces to learn from and others."""
+    root = tmp_path_factory.mktemp('pieces')
+    for seed in (1, 2):
+        write_pieces(root / str(seed), seed)
+    return Pieces([root / '1']), Pieces([root / '2'])
+
+
+@pytest.fixture(scope='module')
+def judges(sets, tmp_path_factory):
+    """Return a judge, and what training made of it."""
+    folder = tmp_path_factory.mktemp('judges')
+    first = folder / 'first' / 'judge.safetensors'
+    JudgeTrainer(PLAN, first.parent, *sets, COLLECTIONS).check(0.0)
+    plan = replace(PLAN, steps=6, start=read_file(first).model_id)
+    JudgeTrainer(plan, folder / 'second', *sets, COLLECTIONS, start=first).run()
+    return first, folder / 'second' / 'judge.safetensors'
+
+
+def test_each_weight_lies_between_those_of_the_two(judges, sets, tmp_path):
+    out = tmp_path / 'mean.safetensors'
+    model_id, scores = average_judges(*judges, 0.25, sets[1], COLLECTIONS[1], 0.9, out)
+    first, second, mean = (load_file(path) for path in (*judges, out))
+    assert any((first[name] != second[name]).any() for name in first)
+    for name, weights in mean.items():
+        assert weights == pytest.approx(0.75 * first[name] + 0.25 * second[name], abs=1e-6)
+    assert Judge(out).model_id == model_id and 0.0 <= scores['area'] <= 1.0
+    spec = read_description(read_file(out))[0]
+    assert spec.provenance['averaged']['older'] == read_file(judges[0]).model_id
+    assert spec.provenance['plan']['steps'] == 6
+
+
+def test_the_limit_is_that_of_the_validation_pieces(judges, sets, tmp_path):
+    limits = []
+    for kept in (0.95, 0.6):
+        average_judges(*judges, 0.5, sets[1], COLLECTIONS[1], kept, tmp_path / 'mean.safetensors')
+        limits.append(Judge(tmp_path / 'mean.safetensors').limit)
+    assert limits[0] < limits[1]
+    # All of the newer is the newer, with its limit.
+    average_judges(*judges, 1.0, sets[1], COLLECTIONS[1], PLAN.kept, tmp_path / 'all.safetensors')
+    assert Judge(tmp_path / 'all.safetensors').limit == pytest.approx(Judge(judges[1]).limit)
+
+
+def test_what_has_no_mean_is_refused(judges, sets, tmp_path):
+    out = tmp_path / 'mean.safetensors'
+    other = tmp_path / 'other' / 'judge.safetensors'
+    JudgeTrainer(replace(PLAN, along=40), other.parent, *sets, COLLECTIONS).check(0.0)
+    model = tmp_path / 'lines.safetensors'
+    save_line_model(model, 256)
+    for pair, message in (((judges[0], other), 'layers are of other sizes'),
+                          ((model, judges[1]), 'lines.* is a model .*, no judge')):
+        with pytest.raises(FedefmError, match=message):
+            average_judges(*pair, 0.5, sets[1], COLLECTIONS[1], 0.9, out)
+    with pytest.raises(FedefmError, match='models of another architecture'):
+        average_judges(*judges, 0.5, sets[1], replace(COLLECTIONS[1], size=512), 0.9, out)
+    assert not out.exists()
