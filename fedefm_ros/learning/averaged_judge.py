@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
 from fedefm_ros.errors import FedefmError
-from fedefm_ros.learning.judge_worth import worth
+from fedefm_ros.learning.judge_worth import check_validation, worth
 from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.segmentation.judge import BACKBONE
 
@@ -37,21 +37,25 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
     :param newer: what was trained on from ``older``.
     :param share: of the newer, 0 to 1.
     :param validation: pieces of ``collection``; the limit leaves ``kept`` of their true length.
-    :raises FedefmError: they are not two judges of one architecture for models as those of the
-        collection.
+    :raises FedefmError: the newer is no judge that was trained on from the older, or the pieces
+        are not of such models, of frames that one of the two was trained on, or all of one sort.
     """
+    check_validation(validation)
     checkpoints = [load_checkpoint(path) for path in (older, newer)]
     for path, checkpoint in zip((older, newer), checkpoints):
         if checkpoint.spec.backbone != BACKBONE:
             raise FedefmError(f'{path} is a model {checkpoint.spec.backbone!r}, no judge')
-    mine, network = (checkpoint.network() for checkpoint in checkpoints)
+        known = checkpoint.spec.provenance
+        if known.get('made_for') != collection.made_for:
+            raise FedefmError(f'{path} is a judge of what other models find than those of the '
+                              'validation pieces')
+        if any((one.get('images') or one.get('seed')) == (collection.images or collection.seed)
+               for one in known.get('collections', [])[:-1]):
+            raise FedefmError(f'the validation pieces show frames that {path} was trained on')
     spec = checkpoints[1].spec
-    if mine.config != network.config:
-        raise FedefmError(f'{newer} was not trained on from {older}: its layers are of other '
-                          'sizes')
-    if spec.provenance.get('made_for') != collection.made_for:
-        raise FedefmError(f'{newer} is a judge of what models of another architecture find than '
-                          'those of the validation pieces')
+    if spec.provenance.get('plan', {}).get('start') != checkpoints[0].model_id:
+        raise FedefmError(f'{newer} was not trained on from {older}: their mean would be neither')
+    mine, network = (checkpoint.network() for checkpoint in checkpoints)
     with torch.no_grad():
         for weights, before in zip(network.parameters(), mine.parameters()):
             weights.mul_(share).add_(before, alpha=1.0 - share)

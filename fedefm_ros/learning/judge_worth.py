@@ -15,6 +15,7 @@
 """What a judge of pieces says of them in torch, and what that is worth."""
 
 from fedefm_ros.backbones.piece_judge import PieceJudge, scaled, scaled_ends
+from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
 from fedefm_ros.learning.piece_samples import kinds_of
 from fedefm_ros.learning.pieces import Pieces
@@ -69,6 +70,12 @@ def said_of(network: PieceJudge, pieces: Pieces,
             found.append([one.cpu() for one in (answers.softmax(-1), told.softmax(-1), tips,
                                                 walls)])
     return tuple(torch.cat(column).numpy() for column in zip(*found))
+
+
+def check_validation(pieces: Pieces) -> None:
+    """Raise FedefmError where pieces cannot tell what a judge is worth."""
+    if not 0 < np.count_nonzero(pieces.answers) < len(pieces):
+        raise FedefmError('validation needs pieces that are instruments and such that are none')
 
 
 def worth(network: PieceJudge, pieces: Pieces, kept: float,

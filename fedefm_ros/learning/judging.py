@@ -26,7 +26,7 @@ from fedefm_ros.backbones.checkpoint import save_checkpoint
 from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
-from fedefm_ros.learning.judge_worth import said, said_of, worth
+from fedefm_ros.learning.judge_worth import check_validation, said, said_of, worth
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.piece_samples import TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
@@ -110,9 +110,7 @@ class JudgeTrainer(Loop):
         :param start: the judge of which the plan has the id.
         """
         self._training, self._validation = training, validation
-        if not (0 < np.count_nonzero(validation.answers) < len(validation)):
-            raise FedefmError('validation needs pieces that are instruments and such that are '
-                              'none')
+        check_validation(validation)
         self._made_for = collections[0].made_for
         self._of = json.dumps({'plan': asdict(plan), 'collections': [
             asdict(one) for one in collections], 'pieces': [len(training), len(validation)]})
@@ -255,16 +253,19 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
                           f'at most {MAX_BYTES - _DESCRIPTION} are allowed')
     if plan.start:
         _begin_with(network, theirs, start, plan)
+    if plan.walls_only and not plan.start:
+        raise FedefmError('a judge of which only the walls are trained needs a start')
+    untaught = [name for name in network.state_dict() if name not in theirs]
     if plan.walls_only:
-        if not plan.start:
-            raise FedefmError('a judge of which only the walls are trained needs a start')
-        missing = [name for name in network.state_dict()
-                   if name not in theirs and not name.startswith(_OF_WALLS)]
+        missing = [name for name in untaught if not name.startswith(_OF_WALLS)]
         if missing:
             raise FedefmError(f'{start} lacks more than what tells walls ({missing[0]}): train '
                               'all of it first')
         for name, weights in network.named_parameters():
             weights.requires_grad_(name.startswith(_OF_WALLS))
+    if not plan.wall_weight and any(name.startswith(_OF_WALLS) for name in untaught):
+        raise FedefmError(f'{start} cannot tell walls, and with a weight of 0 it would not learn '
+                          'to: give walls a weight')
     return network
 
 

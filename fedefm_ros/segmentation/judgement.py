@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
@@ -53,8 +54,8 @@ import numpy as np
 _NEAR = 12.0
 # How much a look counts beside what was said until then: about three frames decide.
 _NOW = 0.3
-# Share of the limit that is enough for a piece that stayed in the frame before: what was taken for
-# an instrument is not given up by the first looks in doubt (hysteresis, as Canny's edges have it).
+# Share of the limit that is enough for a piece that stayed in the frame before: an instrument that
+# was shown is not given up while it is in doubt only (hysteresis, as Canny's edges have it).
 _STAYING = 0.5
 # Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
 # takes for an instrument by default.
@@ -73,8 +74,8 @@ class Opinion:
     """(3,) probabilities of ``ANSWERS``."""
     at_points: np.ndarray
     """(N, 3) the same of what lies at each point."""
-    stays: bool
-    """Whether it was taken for an instrument."""
+    stays: np.ndarray
+    """(N,) bool: which points lie on what was taken for an instrument."""
 
     @property
     def kind(self) -> int:
@@ -107,8 +108,8 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
 
     A piece may be two instruments, one after the other, or one and what is none (``divided``).
     What is said of a piece is what the judge says now and what was said of the piece there in the
-    frame before, weighed: one look in doubt takes out no instrument that was seen well. One that
-    stayed there stays with half of the limit.
+    frame before, weighed: one look in doubt takes out no instrument that was seen well. One of
+    which half stayed there needs half of the limit.
     The edges of what stays go to the walls that the judge sees, and between them all is of one
     class (``outlines.outlined``); that is not counted.
 
@@ -140,11 +141,15 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
                    if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
     others = [piece.centerline for piece in pieces[_MOST_PIECES:]]
     result = with_classes(mask, otherwise, parts, others, REACH * scale)
+    kinds = [np.zeros(len(line.of_points), np.uint8) for line in lines]
+    for part in parts:
+        kinds[part.number][part.first:part.first + len(part.centerline)] = part.kind
     try:
-        result = outlined(result, _outlines(lines, parts, seen, judge), others)
+        result = outlined(result, _outlines(lines, kinds, seen, judge), others)
     except FedefmError as error:
         judge.tell_once('the edges of masks stay as they are: %s', error)
-    return Judged(result, *counts, verdicts)
+    return Judged(result, *counts, tuple(replace(verdict, stays=kind > 0)
+                                         for verdict, kind in zip(verdicts, kinds)))
 
 
 def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray,
@@ -155,7 +160,7 @@ def _parts(number: int, piece: Instrument, verdict: Opinion, places: np.ndarray,
     :param places: (N,) along its strip, those of its points.
     """
     line = piece.centerline
-    if not verdict.stays:
+    if not verdict.stays.any():
         return [Part(number, 0, line, piece, labels.BACKGROUND)]
     # What is told from one look counts as one.
     weights = GRAIN / COLUMNS / np.bincount(places)[places]
@@ -189,16 +194,17 @@ def _smoothed(piece: Instrument, chances: np.ndarray, said: np.ndarray,
         mean = _NOW * said + (1.0 - _NOW) * opinion.at_points[nearest]
         said = np.where(close[:, None], mean, said)
         chances = _NOW * chances + (1.0 - _NOW) * opinion.chances
-        limit *= _STAYING if opinion.stays else 1.0
-    return Opinion(line, chances, said, bool(chances[1:].sum() >= limit))
+        limit *= _STAYING if opinion.stays[nearest[close]].mean() >= 0.5 else 1.0
+    return Opinion(line, chances, said, np.full(len(line), chances[1:].sum() >= limit))
 
 
-def _outlines(lines: Sequence[Sections], parts: Sequence[Part], seen: np.ndarray,
+def _outlines(lines: Sequence[Sections], kinds: Sequence[np.ndarray], seen: np.ndarray,
               judge: Judge) -> list[Outline]:
-    """Return the outlines of what stays; raises FedefmError."""
-    kinds = [np.zeros(len(line.of_points), np.uint8) for line in lines]
-    for part in parts:
-        kinds[part.number][part.first:part.first + len(part.centerline)] = part.kind
+    """
+    Return the outlines of what stays; raises FedefmError.
+
+    :param kinds: what each point of each line is, 0 where it goes.
+    """
     stay = [number for number, kind in enumerate(kinds) if kind.any()]
     if not stay:
         return []

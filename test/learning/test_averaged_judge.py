@@ -25,6 +25,8 @@ from fedefm_ros.segmentation.judge import Judge
 
 from linenet import save_line_model
 
+import numpy as np
+
 import pytest
 
 from safetensors.numpy import load_file
@@ -79,13 +81,25 @@ def test_the_limit_is_that_of_the_validation_pieces(judges, sets, tmp_path):
 def test_what_has_no_mean_is_refused(judges, sets, tmp_path):
     out = tmp_path / 'mean.safetensors'
     other = tmp_path / 'other' / 'judge.safetensors'
-    JudgeTrainer(replace(PLAN, along=40), other.parent, *sets, COLLECTIONS).check(0.0)
+    JudgeTrainer(replace(PLAN, seed=5), other.parent, *sets, COLLECTIONS).check(0.0)
     model = tmp_path / 'lines.safetensors'
     save_line_model(model, 256)
-    for pair, message in (((judges[0], other), 'layers are of other sizes'),
+    for pair, message in ((judges[::-1], 'was not trained on from'),
+                          ((other, judges[1]), 'was not trained on from .*other'),
                           ((model, judges[1]), 'lines.* is a model .*, no judge')):
         with pytest.raises(FedefmError, match=message):
             average_judges(*pair, 0.5, sets[1], COLLECTIONS[1], 0.9, out)
-    with pytest.raises(FedefmError, match='models of another architecture'):
-        average_judges(*judges, 0.5, sets[1], replace(COLLECTIONS[1], size=512), 0.9, out)
+    assert not out.exists()
+
+
+def test_pieces_that_tell_no_limit_are_refused(judges, sets, tmp_path, monkeypatch):
+    out = tmp_path / 'mean.safetensors'
+    for collection, message in ((replace(COLLECTIONS[1], size=512), 'what other models find'),
+                                (COLLECTIONS[0], 'frames that .* was trained on')):
+        with pytest.raises(FedefmError, match=message):
+            average_judges(*judges, 0.5, sets[1], collection, 0.9, out)
+    for answer in (0, 1):
+        monkeypatch.setattr(sets[1], 'answers', np.full_like(sets[1].answers, answer))
+        with pytest.raises(FedefmError, match='validation needs pieces that are instruments and'):
+            average_judges(*judges, 0.5, sets[1], COLLECTIONS[1], 0.9, out)
     assert not out.exists()

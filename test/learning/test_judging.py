@@ -282,6 +282,13 @@ def test_walls_that_count_nothing_stay(sets, tmp_path):
     for other in (replace(plan, start=''), replace(plan, walls_only=True)):
         with pytest.raises(FedefmError, match='stay as they are in a start'):
             JudgeTrainer(other, tmp_path / 'none', *sets, COLLECTIONS, start=start)
+    blind = tmp_path / 'blind.safetensors'
+    with safe_open(start, 'numpy') as file:
+        save_file({name: file.get_tensor(name) for name in file.keys()
+                   if not name.startswith(('outline', 'walls'))}, blind, file.metadata())
+    with pytest.raises(FedefmError, match='blind.* cannot tell walls, and with a weight of 0'):
+        JudgeTrainer(replace(plan, start=read_file(blind).model_id), tmp_path / 'none', *sets,
+                     COLLECTIONS, start=blind)
 
 
 def judge_of(sets, folder):

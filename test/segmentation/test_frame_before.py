@@ -38,7 +38,8 @@ class Engine:
     def infer(self, image, opinions):
         self.told = opinions
         mask = np.zeros(image.shape, np.uint8)
-        self.said = (Opinion(np.zeros((2, 2)), np.ones(3), np.ones((2, 3)), True),)
+        self.said = (Opinion(np.zeros((2, 2)), np.ones(3), np.ones((2, 3)),
+                             np.ones(2, bool)),)
         return RawSegmentation(mask, mask, self.info.model_id, 0.0, 0.0, mask,
                                opinions=self.said)
 

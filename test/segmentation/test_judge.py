@@ -14,6 +14,8 @@
 
 """The judge of pieces: what becomes of a mask."""
 
+from dataclasses import replace
+
 import cv2
 
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
@@ -110,7 +112,8 @@ def test_what_was_seen_well_in_the_frame_before_stays_in_one_in_doubt(tmp_path):
     line = pieces[0].centerline
 
     def opinion(line, chances, stayed=True):
-        return Opinion(line, chances, np.tile(chances, (len(line), 1)), stayed)
+        return Opinion(line, chances, np.tile(chances, (len(line), 1)),
+                       np.full(len(line), stayed))
 
     def done(*before):
         return judged(mask, mask, probability, prepared, pieces, judge, 0.45, before=before)
@@ -119,18 +122,23 @@ def test_what_was_seen_well_in_the_frame_before_stays_in_one_in_doubt(tmp_path):
     assert done().taken_out == 1 and done().opinions[0].chances[0] > 0.98
     kept = done(opinion(line + (3.0, 11.0), sure))
     assert kept.taken_out == 0 and np.array_equal(kept.mask, mask)
-    assert kept.opinions[0].chances[0] == pytest.approx(0.3, abs=0.01) and kept.opinions[0].stays
+    assert kept.opinions[0].stays.all()
+    assert kept.opinions[0].chances[0] == pytest.approx(0.3, abs=0.01)
     # Frames after that know of all; the fifth doubt, after 0.34 and 0.24, is one too many.
     for _ in range(3):
         kept = done(*kept.opinions)
-        assert kept.taken_out == 0 and kept.opinions[0].stays
+        assert kept.taken_out == 0 and kept.opinions[0].stays.all()
     gone = done(*kept.opinions)
-    assert gone.taken_out == 1 and not gone.opinions[0].stays
+    assert gone.taken_out == 1 and not gone.opinions[0].stays.any()
     # As likely, but taken for none before: it needs the whole limit.
     doubtful = np.array([0.5, 0.5, 0.0])
     assert done(opinion(line, doubtful)).taken_out == 0
     assert done(opinion(line, doubtful, stayed=False)).taken_out == 1
     assert done(opinion(line, sure, stayed=False)).taken_out == 0
+    # Or only part of what lies here now was.
+    for first, goes in ((0, 0), (len(line) * 2 // 5, 0), (len(line) * 3 // 5, 1)):
+        partly = replace(opinion(line, doubtful), stays=np.arange(len(line)) >= first)
+        assert done(partly).taken_out == goes
     renamed = done(opinion(line, sure[[0, 2, 1]]))
     assert renamed.renamed == 1 and set(np.unique(renamed.mask)) == {0, GUIDEWIRE}
     # Elsewhere, or under less than half of it: another piece.
@@ -184,6 +192,8 @@ def test_what_goes_on_beyond_an_instrument_goes():
     mask, done = judged_by(judge, LONG)
     assert (done.taken_out, done.renamed) == (1, 0)
     assert 0.5 < (done.mask > 0).sum() / (mask > 0).sum() < 0.65
+    stays = done.opinions[0].stays
+    assert 0.4 < stays.mean() < 0.7 and np.count_nonzero(np.diff(stays)) == 1
 
 
 def test_what_was_said_along_a_line_is_found_again_where_it_runs_now():
@@ -195,7 +205,8 @@ def test_what_was_said_along_a_line_is_found_again_where_it_runs_now():
     half = now.centerline[::-1][:60]
     catheter = np.tile(np.eye(3)[CATHETER], (60, 1))
     catheter[:20] = np.eye(3)[GUIDEWIRE]
-    _, next_one = judged_by(said, line, before=[Opinion(half, now.chances, catheter, True)])
+    before = Opinion(half, now.chances, catheter, np.full(60, True))
+    _, next_one = judged_by(said, line, before=[before])
     wire = next_one.opinions[0].at_points[:, GUIDEWIRE]
     count = len(wire)
     assert wire[:count - 70] == pytest.approx(0.9) and wire[count - 10:] == pytest.approx(0.97)
