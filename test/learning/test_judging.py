@@ -91,11 +91,13 @@ def sets(tmp_path):
 
 
 def test_a_run_learns_what_can_be_seen(sets, tmp_path):
-    trainer = JudgeTrainer(PLAN, tmp_path / 'run', *sets, COLLECTIONS)
+    # At a higher rate walls come and go, by what the order of additions makes of the last digits.
+    plan = replace(PLAN, steps=32, learning_rate=2e-3)
+    trainer = JudgeTrainer(plan, tmp_path / 'run', *sets, COLLECTIONS)
     first = trainer.check(0.0)
-    trainer.run(check_every=12)
+    trainer.run(check_every=16)
     last = trainer.log[-1]
-    assert last['step'] == 24 and last['area'] > max(0.97, first['area'])
+    assert last['step'] == 32 and last['area'] > max(0.97, first['area'])
     assert last['false_at_96'] < 0.1 and last['wrong_catheter'] + last['wrong_guidewire'] < 0.2
     checkpoint = load_checkpoint(tmp_path / 'run' / 'judge.safetensors')
     assert checkpoint.spec.provenance['made_for'] == {
@@ -111,12 +113,12 @@ def test_a_run_learns_what_can_be_seen(sets, tmp_path):
         at_ends.reshape(-1, 3), abs=1e-4)
     kinds = np.where(sets[1].parts == UNTOLD, 0, sets[1].parts).astype(np.uint8)
     assert judge.walls(pictures[0], kinds) == pytest.approx(walls, abs=1e-4)
-    assert last['wall_error_catheter'] < min(1.2, 0.4 * first['wall_error_catheter'])
+    assert last['wall_error_catheter'] < min(0.6, 0.4 * first['wall_error_catheter'])
     assert last['wall_error_guidewire'] < 0.4
     assert last['tip_told'] > max(0.8, first['tip_told'])
     assert last['wrong_as_wholes'] < 0.2 and last['wrong_divided'] < 0.2
     rows = (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()
-    assert [json.loads(row)['step'] for row in rows] == [0, 12, 24]
+    assert [json.loads(row)['step'] for row in rows] == [0, 16, 32]
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_judge(sets, tmp_path):
