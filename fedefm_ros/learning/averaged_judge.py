@@ -49,7 +49,7 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
         if known.get('made_for') != collection.made_for:
             raise FedefmError(f'{path} is a judge of what other models find than those of the '
                               'validation pieces')
-        if any((one.get('images') or one.get('seed')) == (collection.images or collection.seed)
+        if any(collection.shows_frames_of(Collection(**one))
                for one in known.get('collections', [])[:-1]):
             raise FedefmError(f'the validation pieces show frames that {path} was trained on')
     spec = checkpoints[1].spec

@@ -190,7 +190,6 @@ class JudgeTrainer(Loop):
         if self.plan.walls_only:
             limit = self._start.min_confidence
         self.log.append({'step': self.step, 'loss': loss, **scores})
-        self.average.eval()
         plain = self.average.module.folded()
         save_checkpoint(self.folder / 'judge.safetensors', plain, ModelSpec(
             BACKBONE, plain.config, ANSWERS, self._made_for['input_size'],

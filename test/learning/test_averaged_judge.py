@@ -20,7 +20,6 @@ from fedefm_ros.backbones.checkpoint import read_description, read_file
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.averaged_judge import average_judges
 from fedefm_ros.learning.judging import JudgeTrainer
-from fedefm_ros.learning.pieces import Pieces
 from fedefm_ros.segmentation.judge import Judge
 
 from linenet import save_line_model
@@ -31,24 +30,21 @@ import pytest
 
 from safetensors.numpy import load_file
 
-from test_judging import COLLECTIONS, PLAN, write_pieces
+from test_judging import COLLECTIONS, judge_of, PLAN, write_pieces
 
 
 @pytest.fixture(scope='module')
 def sets(tmp_path_factory):
     """Return pieces to learn from and others."""
     root = tmp_path_factory.mktemp('pieces')
-    for seed in (1, 2):
-        write_pieces(root / str(seed), seed)
-    return Pieces([root / '1']), Pieces([root / '2'])
+    return write_pieces(root / 'training', 1), write_pieces(root / 'validation', 2)
 
 
 @pytest.fixture(scope='module')
 def judges(sets, tmp_path_factory):
     """Return a judge, and what training made of it."""
     folder = tmp_path_factory.mktemp('judges')
-    first = folder / 'first' / 'judge.safetensors'
-    JudgeTrainer(PLAN, first.parent, *sets, COLLECTIONS).check(0.0)
+    first = judge_of(sets, folder / 'first')
     plan = replace(PLAN, steps=6, start=read_file(first).model_id)
     JudgeTrainer(plan, folder / 'second', *sets, COLLECTIONS, start=first).run()
     return first, folder / 'second' / 'judge.safetensors'
