@@ -56,6 +56,9 @@ def train(
         "a strip's own is 32.")] = 6.0,
     hidden: Annotated[float, typer.Option(
         min=0, max=1, help='Share of the pieces of which some stretches are hidden.')] = 0.0,
+    appearance: Annotated[float, typer.Option(
+        min=0, max=1, help='Share of the pieces that are shown as another X-ray machine might: of '
+        'other sharpness, contrast and grain.')] = 0.0,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -96,7 +99,7 @@ def train(
                      optimiser=optimiser, widths=tuple(over), along=along,
                      walls_only=walls_only, wall_weight=wall_weight,
                      whole_wall_weight=whole_wall_weight, noise=noise,
-                     hidden=hidden, kept=kept,
+                     hidden=hidden, appearance=appearance, kept=kept,
                      start='' if start is None else read_file(start).model_id, seed=seed)
     trainer = JudgeTrainer(plan, out, Pieces(folders), Pieces([validation]), collections, device,
                            workers, start)

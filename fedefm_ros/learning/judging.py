@@ -88,6 +88,8 @@ class JudgePlan:
     own deviation is 32."""
     hidden: float = 0.0
     """Share of the pieces of which some stretches are hidden."""
+    appearance: float = 0.0
+    """Share of the pieces that are shown as another X-ray machine might show them."""
     kept: float = 0.975
     """Share of the true length that the limit has to leave, on the validation pieces."""
     start: str = ''

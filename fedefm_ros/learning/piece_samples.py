@@ -14,11 +14,12 @@
 
 """Pieces as another frame might show them, for the training of a judge."""
 
+from fedefm_ros.learning.appearance import by_another_machine, by_another_network
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.shuffled import Shuffled
 from fedefm_ros.segmentation.overviews import SIDE
 from fedefm_ros.segmentation.piece_network import GRAIN
-from fedefm_ros.segmentation.strips import LENGTH, MEAN_GREY, OF_FIRST_END, OF_LAST_END
+from fedefm_ros.segmentation.strips import LENGTH, MEAN_GREY, OF_FIRST_END, OF_LAST_END, STEPS
 
 import numpy as np
 
@@ -51,6 +52,13 @@ class TrainingPieces(Shuffled):
         grey += _shading(rng)
         if self._plan.noise:
             grey += rng.normal(0.0, rng.uniform(0.0, self._plan.noise), grey.shape)
+        if self._plan.appearance and rng.random() < self._plan.appearance:
+            length = int(there[0, 0].sum())
+            grey[:, :, :length] = by_another_machine(rng, grey[:, :, :length], STEPS)
+            strip[1:-1:3] = by_another_network(rng, strip[1:-1:3])
+            for view in ends:
+                view[0] = np.clip(by_another_machine(rng, view[:1].astype(np.float32), (1.0,))[0],
+                                  1.0, 255.0)
         strip[:-1:3] = np.where(there, np.clip(grey, 1.0, 255.0), 0.0)
         if self._plan.hidden and rng.random() < self._plan.hidden:
             walls = _hide(rng, strip, walls)

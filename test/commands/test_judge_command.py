@@ -82,9 +82,11 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     assert figures['plan']['walls_only'] and figures['wall_error_catheter'] >= 0
     assert (figures['plan']['noise'], figures['plan']['whole_wall_weight']) == (0.0, 1.0)
     others = [tmp_path / 'others' if word == tmp_path / 'run' else word for word in words]
-    run(*others, '--steps', 2, '--start', judge, '--wall-weight', 0, '--hidden', 0.5)
+    run(*others, '--steps', 2, '--start', judge, '--wall-weight', 0, '--hidden', 0.5,
+        '--appearance', 0.5)
     figures = json.loads((tmp_path / 'trained.json').read_text())
-    assert (figures['plan']['wall_weight'], figures['plan']['hidden']) == (0.0, 0.5)
+    assert [figures['plan'][name] for name in ('wall_weight', 'hidden', 'appearance')] == [
+        0.0, 0.5, 0.5]
     mean = tmp_path / 'mean.safetensors'
     run('average', judge, tmp_path / 'others' / 'judge.safetensors', '--validation', validation,
         '-o', mean, '--json', tmp_path / 'mean.json')
