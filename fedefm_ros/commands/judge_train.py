@@ -87,6 +87,9 @@ def train(
         raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
     if walls_only and start is None:
         raise FedefmError('--walls-only needs --start JUDGE, of which the rest stays')
+    if whole_wall_weight and not wall_weight:
+        raise FedefmError('--whole-wall-weight counts nothing beside --wall-weight 0: leave out '
+                          'one of them')
     *over, along = _numbers(widths)
     torch.set_num_threads(threads)
     collections = [collection_of(folder) for folder in [*folders, validation]]

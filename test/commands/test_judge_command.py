@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The commands `judge collect` and `judge train`."""
+"""The commands `judge collect`, `judge train` and `judge average`."""
 
 import json
 from pathlib import Path
@@ -102,6 +102,9 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
         'train', training, '--validation', training, *out, code=1)
     assert '--walls-only needs --start' in run(
         'train', training, '--validation', validation, *out, '--walls-only', code=1)
+    assert '--whole-wall-weight counts nothing beside --wall-weight 0' in run(
+        'train', training, '--validation', validation, *out, '--wall-weight', 0,
+        '--whole-wall-weight', 1, code=1)
     small = save_line_model(tmp_path / 'small.safetensors', 128)
     assert 'not of one architecture' in run(
         'collect', '--model', model, '--model', small, *out, code=1)
@@ -120,10 +123,11 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
             for name in ('human', 'training/human')), code=1)
 
 
-def test_help_of_both_needs_neither_torch_nor_ros():
-    for name in ('collect', 'train'):
+def test_help_of_each_needs_neither_torch_nor_ros():
+    for name, says in (('collect', 'same command goes on'), ('train', 'same command goes on'),
+                       ('average', 'WiSE-FT')):
         done = subprocess.run(
             [sys.executable, '-c', 'import sys; sys.modules["torch"] = None; '
              'sys.modules["rclpy"] = None; from fedefm_ros.cli import main; main()',
              'judge', name, '--help'], cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 0 and 'same command goes on' in done.stdout
+        assert done.returncode == 0 and says in done.stdout
