@@ -15,7 +15,7 @@
 """`judge average`: a judge between one and what was trained on from it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 from fedefm_ros.commands import output
 
@@ -30,6 +30,9 @@ def average(
         'it.')],
     out: Annotated[Path, typer.Option('-o', '--out', help='Judge file to write.')],
     share: Annotated[float, typer.Option(min=0, max=1, help='Of the newer.')] = 0.5,
+    between: Annotated[Optional[list[Path]], typer.Option(
+        metavar='JUDGE', help='Judge by way of which the newer was trained on from the older; may '
+        'be given several times.')] = None,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -50,7 +53,7 @@ def average(
 
     torch.set_num_threads(threads)
     model_id, scores = average_judges(older, newer, share, Pieces([validation]),
-                                      collection_of(validation), kept, out)
+                                      collection_of(validation), kept, out, between or ())
     output.table('on pieces never trained on', ['measure', 'value'],
                  [[name, value] for name, value in scores.items()])
     output.say(f'wrote {out}, judge {model_id}')

@@ -63,3 +63,20 @@ def by_another_network(rng: np.random.Generator, probability: np.ndarray) -> np.
     """Return probabilities, uint8, as a surer or less sure network has them; 0 and 255 stay."""
     power = 2.0 ** rng.uniform(-1.0, 1.0)
     return np.rint(255.0 * (np.arange(256) / 255.0) ** power).astype(np.uint8)[probability]
+
+
+def magnified(rng: np.random.Generator, layers: np.ndarray) -> tuple[np.ndarray, float]:
+    """
+    Return layers of a strip as of a thicker line, and how many times as thick it is, 1 to 1.5.
+
+    An image that was enlarged, by a machine or to the network's size, is less sharp for the width
+    of its instruments.
+
+    :param layers: (N, rows, columns) uint8; the line is in the middle row.
+    """
+    times = rng.uniform(1.0, 1.5)
+    rows, columns = layers.shape[1:]
+    across = np.float32([[1, 0, 0], [0, 1 / times, (rows - 1) / 2 * (1 - 1 / times)]])
+    return np.stack([cv2.warpAffine(layer, across, (columns, rows),
+                                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+                     for layer in layers]), times

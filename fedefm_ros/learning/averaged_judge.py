@@ -14,6 +14,7 @@
 
 """A judge between one and what was trained on from it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,22 +28,25 @@ import torch
 
 
 def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
-                   collection: Collection, kept: float, out: Path) -> tuple[str, dict[str, float]]:
+                   collection: Collection, kept: float, out: Path,
+                   between: Sequence[Path] = ()) -> tuple[str, dict[str, float]]:
     """
     Write the judge whose weights lie between two; return its id and what it is worth.
 
     What two such judges have in common carries over to other images better than what the last
     training added (WiSE-FT, Wortsman et al., CVPR 2022, equation 1).
 
-    :param newer: what was trained on from ``older``.
+    :param newer: what was trained on from ``older``, or from one of ``between``.
     :param share: of the newer, 0 to 1.
     :param validation: pieces of ``collection``; the limit leaves ``kept`` of their true length.
+    :param between: judges that lead from the older to the newer, in any order.
     :raises FedefmError: the newer is no judge that was trained on from the older, or the pieces
         are not of such models, of frames that one of the two was trained on, or all of one sort.
     """
     check_validation(validation)
-    checkpoints = [load_checkpoint(path) for path in (older, newer)]
-    for path, checkpoint in zip((older, newer), checkpoints):
+    paths = (older, newer, *between)
+    checkpoints = [load_checkpoint(path) for path in paths]
+    for path, checkpoint in zip(paths, checkpoints):
         if checkpoint.spec.backbone != BACKBONE:
             raise FedefmError(f'{path} is a model {checkpoint.spec.backbone!r}, no judge')
         known = checkpoint.spec.provenance
@@ -53,9 +57,15 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
                for one in known.get('collections', [])[:-1]):
             raise FedefmError(f'the validation pieces show frames that {path} was trained on')
     spec = checkpoints[1].spec
-    if spec.provenance.get('plan', {}).get('start') != checkpoints[0].model_id:
-        raise FedefmError(f'{newer} was not trained on from {older}: their mean would be neither')
-    mine, network = (checkpoint.network() for checkpoint in checkpoints)
+    start_of = {one.model_id: one.spec.provenance.get('plan', {}).get('start')
+                for one in checkpoints[1:]}
+    ancestor = checkpoints[1].model_id
+    while ancestor in start_of:
+        ancestor = start_of.pop(ancestor)
+    if ancestor != checkpoints[0].model_id:
+        raise FedefmError(f'{newer} was not trained on from {older}, nor by way of the judges '
+                          'between that were given: their mean would be neither')
+    mine, network = (checkpoint.network() for checkpoint in checkpoints[:2])
     with torch.no_grad():
         for weights, before in zip(network.parameters(), mine.parameters()):
             weights.mul_(share).add_(before, alpha=1.0 - share)
@@ -63,5 +73,6 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
     model_id = save_checkpoint(out, network, replace(spec, min_confidence=limit, provenance={
         **spec.provenance, 'validation': scores, 'averaged': {
             'older': checkpoints[0].model_id, 'newer': checkpoints[1].model_id, 'share': share,
-            'kept': kept, 'validation': asdict(collection)}}))
+            'between': sorted(one.model_id for one in checkpoints[2:]), 'kept': kept,
+            'validation': asdict(collection)}}))
     return model_id, scores

@@ -14,7 +14,7 @@
 
 """Pieces as another frame might show them, for the training of a judge."""
 
-from fedefm_ros.learning.appearance import by_another_machine, by_another_network
+from fedefm_ros.learning.appearance import by_another_machine, by_another_network, magnified
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.shuffled import Shuffled
 from fedefm_ros.segmentation.overviews import SIDE
@@ -46,13 +46,17 @@ class TrainingPieces(Shuffled):
                             for told in (parts, walls))
             first, last = list(OF_FIRST_END), list(OF_LAST_END)
             facts[first + last] = facts[last + first]
+        other = self._plan.appearance and rng.random() < self._plan.appearance
+        if other and rng.random() < 0.5:
+            strip[:-1], times = magnified(rng, strip[:-1])
+            walls = walls * times
         grey = strip[:-1:3].astype(np.float32)
-        there = grey > 0
+        there = strip[None, 0] > 0
         grey = MEAN_GREY + (grey - MEAN_GREY) * rng.uniform(0.8, 1.25)
         grey += _shading(rng)
         if self._plan.noise:
             grey += rng.normal(0.0, rng.uniform(0.0, self._plan.noise), grey.shape)
-        if self._plan.appearance and rng.random() < self._plan.appearance:
+        if other:
             length = int(there[0, 0].sum())
             grey[:, :, :length] = by_another_machine(rng, grey[:, :, :length], STEPS)
             strip[1:-1:3] = by_another_network(rng, strip[1:-1:3])

@@ -63,6 +63,24 @@ def test_each_weight_lies_between_those_of_the_two(judges, sets, tmp_path):
     assert spec.provenance['plan']['steps'] == 6
 
 
+def test_one_that_comes_by_way_of_another_needs_that_one(judges, sets, tmp_path):
+    first, second = judges
+    plan = replace(PLAN, steps=3, start=read_file(second).model_id)
+    JudgeTrainer(plan, tmp_path / 'third', *sets, COLLECTIONS, start=second).run()
+    third, out = tmp_path / 'third' / 'judge.safetensors', tmp_path / 'mean.safetensors'
+    told = (0.5, sets[1], COLLECTIONS[1], 0.9, out)
+    for between in ((), (first, third)):
+        with pytest.raises(FedefmError, match='nor by way of the judges between'):
+            average_judges(first, third, *told, between)
+    assert not out.exists()
+    average_judges(first, third, *told, [second])
+    weights = [load_file(path) for path in (first, third, out)]
+    for name, mean in weights[2].items():
+        assert mean == pytest.approx((weights[0][name] + weights[1][name]) / 2, abs=1e-6)
+    averaged = read_description(read_file(out))[0].provenance['averaged']
+    assert averaged['between'] == [read_file(second).model_id]
+
+
 def test_the_limit_is_that_of_the_validation_pieces(judges, sets, tmp_path):
     limits = []
     for kept in (0.95, 0.6):
