@@ -58,7 +58,7 @@ def train(
         min=0, max=1, help='Share of the pieces of which some stretches are hidden.')] = 0.0,
     appearance: Annotated[float, typer.Option(
         min=0, max=1, help='Share of the pieces that are shown as another X-ray machine might: of '
-        'other sharpness, contrast and grain.')] = 0.0,
+        'other sharpness, contrast, grain and magnification.')] = 0.0,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
