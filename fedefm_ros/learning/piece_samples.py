@@ -36,18 +36,18 @@ class TrainingPieces(Shuffled):
         Strip, overview, ends, facts, kinds; answers, tips, walls: see ``JudgeTrainer.loss``.
         """
         strip, facts = strip.copy(), facts.copy()
+        length = int((strip[0, 0] > 0).sum())
         ends, tips = ends_elsewhere(rng, ends, tips)
         if rng.random() < 0.5:
             strip, walls = strip[:, ::-1], -walls[:, ::-1]
         if rng.random() < 0.5:
-            length = int((strip[0, 0] > 0).sum())
             strip[:, :, :length] = strip[:, :, :length][:, :, ::-1].copy()
             parts, walls = (np.concatenate([told[:length][::-1], told[length:]])
                             for told in (parts, walls))
             first, last = list(OF_FIRST_END), list(OF_LAST_END)
             facts[first + last] = facts[last + first]
-        other = self._plan.appearance and rng.random() < self._plan.appearance
-        if other and rng.random() < 0.5:
+        other_machine = self._plan.appearance and rng.random() < self._plan.appearance
+        if other_machine and rng.random() < 0.5:
             strip[:-1], times = magnified(rng, strip[:-1])
             walls = walls * times
         grey = strip[:-1:3].astype(np.float32)
@@ -56,8 +56,7 @@ class TrainingPieces(Shuffled):
         grey += _shading(rng)
         if self._plan.noise:
             grey += rng.normal(0.0, rng.uniform(0.0, self._plan.noise), grey.shape)
-        if other:
-            length = int(there[0, 0].sum())
+        if other_machine:
             grey[:, :, :length] = by_another_machine(rng, grey[:, :, :length], STEPS)
             strip[1:-1:3] = by_another_network(rng, strip[1:-1:3])
             for view in ends:
