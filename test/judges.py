@@ -35,6 +35,8 @@ OF_LENGTH = 1
 class SeesNoWalls:
     """What stands in for a judge where masks' edges are to stay."""
 
+    relates = False
+
     def walls(self, seen, kinds):
         return np.zeros((len(seen), LENGTH // GRAIN, 2), np.float32)
 

@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 
 from fedefm_ros import labels
 from fedefm_ros.backbones.limits import check_sizes
+from fedefm_ros.backbones.piece_relations import PieceRelations
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
 from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, END_LEFT
@@ -49,7 +50,8 @@ class PieceJudge(nn.Module):
     def __init__(self, widths: Sequence[int] = WIDTHS, along: int = ALONG,
                  hidden: int = 64, part: int = 48,
                  overview: Sequence[int] = OVERVIEW_WIDTHS, end: Sequence[int] = END_WIDTHS,
-                 outline: Sequence[int] = OUTLINE_WIDTHS, norms: Collection[str] = ()):
+                 outline: Sequence[int] = OUTLINE_WIDTHS, relations: Sequence[int] = (),
+                 norms: Collection[str] = ()):
         """
         Make the network with random weights.
 
@@ -61,6 +63,8 @@ class PieceJudge(nn.Module):
         :param end: channels of the four layers over the view of an end, and of the one after them.
         :param outline: channels of the four layers over what a strip shows most finely, and of the
             two along it.
+        :param relations: widths of the four layers that weigh what is said of a piece by what the
+            others of its frame are; none where it is not.
         :param norms: which of ``BRANCHES`` have batch normalisation, for training; see
             ``folded``.
         """
@@ -73,14 +77,18 @@ class PieceJudge(nn.Module):
             raise ValueError(f'end {end} must be {len(END_WIDTHS)} numbers')
         if len(outline) != len(OUTLINE_WIDTHS):
             raise ValueError(f'outline {outline} must be {len(OUTLINE_WIDTHS)} numbers')
+        if len(relations) not in (0, 4):
+            raise ValueError(f'relations {relations} must be 4 numbers, or none')
         (*over, context), (*at_end, of_end), (*across, walls) = overview, end, outline
         check_sizes(along=(along, 1024), hidden=(hidden, 1024), part=(part, 1024),
                     **{f'width_{n}': (width, 1024) for n, width in enumerate(widths)},
                     **{f'overview_{n}': (width, 1024) for n, width in enumerate(overview)},
                     **{f'end_{n}': (width, 1024) for n, width in enumerate(end)},
-                    **{f'outline_{n}': (width, 1024) for n, width in enumerate(outline)})
+                    **{f'outline_{n}': (width, 1024) for n, width in enumerate(outline)},
+                    **{f'relations_{n}': (width, 1024) for n, width in enumerate(relations)})
         self.config = {'widths': list(widths), 'along': along, 'hidden': hidden, 'part': part,
-                       'overview': list(overview), 'end': list(end), 'outline': list(outline)}
+                       'overview': list(overview), 'end': list(end), 'outline': list(outline),
+                       'relations': list(relations)}
 
         def block(convolution: nn.Module, branch: str) -> nn.Module:
             norm = nn.BatchNorm1d if isinstance(convolution, nn.Conv1d) else nn.BatchNorm2d
@@ -113,6 +121,7 @@ class PieceJudge(nn.Module):
         self.outline_known = nn.Linear(2 * walls, part)
         self.outline_more = block(nn.Conv1d(walls + part, walls, 3, 1, 1), 'outline')
         self.walls = nn.Linear(walls, 2)
+        self.relations = PieceRelations(*relations) if relations else None
         self.dropout = nn.Dropout(0.1)
         # What is to be seen along a piece tells the most: at first it is as if there was no more.
         nn.init.zeros_(self.of_context.weight)
@@ -191,7 +200,14 @@ class PieceJudge(nn.Module):
             for name in ('facts', 'answer', 'part', 'part_answer', 'context', 'of_context', 'end',
                          'tip', 'outline_known', 'walls'):
                 getattr(plain, name).load_state_dict(getattr(self, name).state_dict())
+            if self.relations is not None:
+                plain.relations.load_state_dict(self.relations.state_dict())
         return plain.eval()
+
+    def without_relations(self) -> PieceJudge:
+        """Return this judge, which says what it does of each piece whatever the others are."""
+        self.relations, self.config['relations'] = None, []
+        return self
 
     def _blocks(self) -> list[nn.Module]:
         """Return the layers that may have batch normalisation."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedefm_ros.commands import output
+from fedefm_ros.commands.devices import check_device
 from fedefm_ros.errors import FedefmError
 
 import typer
@@ -51,8 +52,7 @@ def finetune(
     from fedefm_ros.learning.plan import read_plan
     from fedefm_ros.learning.plan import shipped
 
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    check_device(device)
     torch.set_num_threads(threads)
     plan = read_plan(config)
     if checkpoint:

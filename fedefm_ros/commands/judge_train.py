@@ -20,6 +20,7 @@ from typing import Annotated, Optional
 
 from fedefm_ros.backbones.checkpoint import read_file
 from fedefm_ros.commands import output
+from fedefm_ros.commands.devices import check_device
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.piece_network import ALONG, WIDTHS
 
@@ -83,8 +84,7 @@ def train(
     from fedefm_ros.learning.pieces import collection_of
     from fedefm_ros.learning.pieces import Pieces
 
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    check_device(device)
     if walls_only and start is None:
         raise FedefmError('--walls-only needs --start JUDGE, of which the rest stays')
     if whole_wall_weight and not wall_weight:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedefm_ros.commands import output, train_config
+from fedefm_ros.commands.devices import check_device
 from fedefm_ros.errors import FedefmError
 
 import typer
@@ -102,8 +103,7 @@ def train(
     from fedefm_ros.learning.trainer import Trainer, TrainingPlan
     from fedefm_ros.memory import keep_freed_memory
 
-    if device.startswith('cuda') and not torch.cuda.is_available():
-        raise FedefmError('--device cuda: this torch finds no CUDA device; use --device cpu')
+    check_device(device)
     keep_freed_memory()  # of a step's maps, which are larger than images
     torch.set_num_threads(threads)
     torch.manual_seed(seed)

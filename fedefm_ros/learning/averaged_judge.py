@@ -33,8 +33,10 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
     """
     Write the judge whose weights lie between two; return its id and what it is worth.
 
-    What two such judges have in common carries over to other images better than what the last
-    training added (WiSE-FT, Wortsman et al., CVPR 2022, equation 1).
+    How the newer one weighs what it says by what the others of a frame are is left out: it was
+    learnt of what it says (``judge_relations``). What two such judges have in common carries over
+    to other images better than what the last training added (WiSE-FT, Wortsman et al., CVPR 2022,
+    equation 1).
 
     :param newer: what was trained on from ``older``, or from one of ``between``.
     :param share: of the newer, 0 to 1.
@@ -65,14 +67,17 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
     if ancestor != checkpoints[0].model_id:
         raise FedefmError(f'{newer} was not trained on from {older}, nor by way of the judges '
                           'between that were given: their mean would be neither')
-    mine, network = (checkpoint.network() for checkpoint in checkpoints[:2])
+    # How the newer one weighs what it says would not do for the mean.
+    mine, network = (checkpoint.network().without_relations() for checkpoint in checkpoints[:2])
     with torch.no_grad():
         for weights, before in zip(network.parameters(), mine.parameters()):
             weights.mul_(share).add_(before, alpha=1.0 - share)
     scores, limit = worth(network, validation, kept)
-    model_id = save_checkpoint(out, network, replace(spec, min_confidence=limit, provenance={
-        **spec.provenance, 'validation': scores, 'averaged': {
-            'older': checkpoints[0].model_id, 'newer': checkpoints[1].model_id, 'share': share,
-            'between': sorted(one.model_id for one in checkpoints[2:]), 'kept': kept,
-            'validation': asdict(collection)}}))
+    known = {name: value for name, value in spec.provenance.items() if name != 'relations'}
+    model_id = save_checkpoint(out, network, replace(
+        spec, config=network.config, min_confidence=limit, provenance={
+            **known, 'validation': scores, 'averaged': {
+                'older': checkpoints[0].model_id, 'newer': checkpoints[1].model_id,
+                'share': share, 'between': sorted(one.model_id for one in checkpoints[2:]),
+                'kept': kept, 'validation': asdict(collection)}}))
     return model_id, scores

@@ -19,7 +19,9 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
 from fedefm_ros.learning.piece_samples import kinds_of
 from fedefm_ros.learning.pieces import Pieces
+from fedefm_ros.segmentation.judgement import MOST_PIECES
 from fedefm_ros.segmentation.piece_network import OUTLINE_CHANNELS
+from fedefm_ros.segmentation.relations import Relations
 
 import numpy as np
 
@@ -50,12 +52,12 @@ def said(network: PieceJudge, strips: torch.Tensor, overviews: torch.Tensor, end
     return (*network(strips, overviews, facts), network.tips(ends).reshape(-1, 2, 3), at_walls)
 
 
-def said_of(network: PieceJudge, pieces: Pieces,
-            device: torch.device = torch.device('cpu')) -> tuple[np.ndarray, ...]:
+def said_of(network: PieceJudge, pieces: Pieces, device: torch.device = torch.device('cpu'), *,
+            walls: bool = True) -> tuple[np.ndarray, ...]:
     """
     Return what a network says of pieces, as ``PieceNetwork`` does.
 
-    Of each as a whole and of its places, of its ends, and of its walls.
+    Of each as a whole and of its places, of its ends, and of its ``walls``.
     """
     network.eval()
     found = []
@@ -64,12 +66,34 @@ def said_of(network: PieceJudge, pieces: Pieces,
             part = [pieces[n] for n in range(first, min(first + 64, len(pieces)))]
             seen = [np.stack(column) for column in list(zip(*part))[:4]]
             seen.append(np.stack([kinds_of(piece.part) for piece in part]))
-            answers, told, tips, walls = said(
-                network, *(torch.from_numpy(column).to(device) for column in seen))
+            answers, told, tips, *more = said(
+                network, *(torch.from_numpy(column).to(device) for column in seen), walls=walls)
             tips[..., 0] = tips[..., 0].sigmoid()
             found.append([one.cpu() for one in (answers.softmax(-1), told.softmax(-1), tips,
-                                                walls)])
+                                                *more[:walls])])
     return tuple(torch.cat(column).numpy() for column in zip(*found))
+
+
+def frames_of(pieces: Pieces) -> list[np.ndarray]:
+    """Return the numbers of each frame's pieces, the longest of them first, as they are judged."""
+    if (pieces.numbers < 0).any():
+        raise FedefmError('the pieces were collected by an earlier version, without the frames '
+                          'that they are of: collect them anew')
+    order = np.lexsort((-pieces.lengths, pieces.numbers))
+    starts = np.flatnonzero(np.diff(pieces.numbers[order])) + 1
+    return [frame[:MOST_PIECES] for frame in np.split(order, starts)]
+
+
+def weighed(network: PieceJudge, chances: np.ndarray, places: np.ndarray,
+            pieces: Pieces) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is said of pieces and of their places as the others of their frames have it."""
+    weights = {name: values.detach().cpu().numpy()
+               for name, values in network.relations.state_dict().items()}
+    weigh, chances, places = Relations(weights).weighed, chances.copy(), places.copy()
+    for numbers in frames_of(pieces):
+        said = weigh(list(zip(chances[numbers], places[numbers])), pieces.lines[numbers])
+        chances[numbers], places[numbers] = (np.stack(part) for part in zip(*said))
+    return chances, places
 
 
 def check_validation(pieces: Pieces) -> None:
@@ -82,5 +106,7 @@ def worth(network: PieceJudge, pieces: Pieces, kept: float,
           device: torch.device = torch.device('cpu')) -> tuple[dict[str, float], float]:
     """Return the measures of a network, and the limit that leaves ``kept`` of the length."""
     chances, places, at_ends, walls = said_of(network, pieces, device)
+    if network.relations is not None:
+        chances, places = weighed(network, chances, places, pieces)
     scores, limit = measures(chances, places, pieces, kept)
     return {**scores, **tip_measures(at_ends, pieces.tips), **wall_measures(walls, pieces)}, limit

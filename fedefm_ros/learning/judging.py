@@ -32,7 +32,9 @@ from fedefm_ros.learning.piece_samples import TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import Collection, Pieces, Some
 from fedefm_ros.segmentation.judge import BACKBONE, MAX_BYTES
-from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, GRAIN, WIDTHS
+from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, GRAIN, OF_RELATIONS
+from fedefm_ros.segmentation.piece_network import WIDTHS
+from fedefm_ros.segmentation.relations import LAYERS
 
 import numpy as np
 
@@ -241,10 +243,16 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
         raise FedefmError('walls that count nothing stay as they are in a start, which is needed, '
                           'and cannot be all that is trained')
     theirs = _weights_of(start, plan) if plan.start else {}
+    if not plan.walls_only:
+        # They weigh what the start says, which is not what will be said in the end.
+        theirs = {name: weights for name, weights in theirs.items()
+                  if not name.startswith(OF_RELATIONS)}
+    relations = [len(theirs.get(f'{OF_RELATIONS}{name}.bias', ())) for name in LAYERS[:-1]
+                 if any(name.startswith(OF_RELATIONS) for name in theirs)]
     has = {'strip': 'layers.0.0.weight', 'overview': 'overview.0.0.weight',
            'ends': 'ends.0.0.weight', 'outline': 'outline.0.0.weight'}
     try:
-        network = PieceJudge(plan.widths, plan.along, norms=[
+        network = PieceJudge(plan.widths, plan.along, relations=relations, norms=[
             branch for branch in BRANCHES if has[branch] not in theirs])
     except ValueError as error:
         raise FedefmError(str(error)) from error

@@ -37,6 +37,7 @@ from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.overviews import LAYERS, overviews, SIDE
 from fedefm_ros.segmentation.postprocess import remove_specks, SpeckParameters
 from fedefm_ros.segmentation.preprocess import prepare
+from fedefm_ros.segmentation.relations import lines_of, POINTS
 from fedefm_ros.segmentation.runtimes.runtime import Runtime
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH, strips
 from fedefm_ros.simulation.config import SceneConfig
@@ -52,6 +53,8 @@ _SOURCE = 'collection.json'
 _PICTURES = ('strips', 'overviews', 'ends')
 _KNOWN = ('parts', 'tips', 'walls', 'facts', 'answers', 'lengths', 'confidences')
 _KEYS = _PICTURES + _KNOWN
+# What an earlier version did not collect: the frame of a file that each piece is of, and its line.
+_OF_FRAMES = ('numbers', 'lines')
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def collection_of(folder: Path) -> Collection:
 def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: Sequence[Runtime],
              size: int, normalisation: Normalisation) -> bytes:
     from safetensors.numpy import save
-    found: dict[str, list] = {key: [] for key in _KEYS}
+    found: dict[str, list] = {key: [] for key in _KEYS + _OF_FRAMES}
     for number in numbers:
         image, truth = source.frame(number)
         if image.shape != (size, size):
@@ -176,6 +179,8 @@ def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: S
         found['overviews'] += list(overviews(prepared, mask, probability, pieces))
         found['ends'] += list(views_of_pieces(prepared, probability, pieces))
         found['facts'] += list(facts)
+        found['numbers'] += [number - numbers.start] * len(pieces)
+        found['lines'] += list(lines_of(pieces))
         for piece, (answer, part) in zip(pieces, answers(pieces, truth)):
             found['answers'].append(answer)
             found['parts'].append(along_strip(piece, part))
@@ -186,7 +191,7 @@ def _file_of(source: SimulatedFrames | MaskedImages, numbers: range, runtimes: S
     if not found['facts']:
         raise FedefmError(f'nothing was found in frames {numbers.start} to {numbers.stop}: the '
                           'models see nothing')
-    kinds = {'answers': np.uint8, 'parts': np.uint8, **dict.fromkeys(
+    kinds = {'answers': np.uint8, 'parts': np.uint8, 'numbers': np.int32, **dict.fromkeys(
         ('tips', 'walls', 'lengths', 'confidences'), np.float32)}
     arrays = {key: np.array(values, kinds.get(key)) for key, values in found.items()}
     return save(arrays, {'frames': str(len(numbers))})
@@ -209,26 +214,33 @@ class Piece(NamedTuple):
 
 
 class Pieces(Sequence):
-    """Pieces of one or more folders; their pictures stay on the disk."""
+    """
+    Pieces of one or more folders; their pictures stay on the disk.
+
+    ``numbers`` are those of their frames, -1 where an earlier version collected them: it did not
+    keep ``lines``, either.
+    """
 
     def __init__(self, folders: Sequence[Path]):
         """Open the files; raises FedefmError where there are none or one is damaged."""
         self._files = []
         self.frames = 0
-        known: dict[str, list[np.ndarray]] = {key: [] for key in _KNOWN}
+        known: dict[str, list[np.ndarray]] = {key: [] for key in _KNOWN + _OF_FRAMES}
         for folder in folders:
             paths = sorted(folder.glob('*.safetensors'))
             if not paths:
                 raise FedefmError(f'{folder} holds no pieces; ./run judge collect makes them')
             for path in paths:
                 frames, pictures, more = _read(path)
+                more['numbers'] = np.where(more['numbers'] < 0, -1, more['numbers'] + self.frames)
                 self.frames += frames
                 self._files.append(pictures)
                 for key, values in more.items():
                     known[key].append(values)
         self._starts = np.cumsum([0, *(len(part) for part in known['facts'])])
         (self.parts, self.tips, self.walls, self.facts, self.answers, self.lengths,
-         self.confidences) = (np.concatenate(known[key]) for key in _KNOWN)
+         self.confidences, self.numbers, self.lines) = (
+             np.concatenate(known[key]) for key in _KNOWN + _OF_FRAMES)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -273,13 +285,18 @@ def _read(path: Path):
                               f'another version; collect all of {path.parent} anew')
         pictures = [file.get_slice(key) for key in _PICTURES]
         more = {key: file.get_tensor(key) for key in _KNOWN}
+        count = len(more['answers'])
+        more |= ({key: file.get_tensor(key) for key in _OF_FRAMES}
+                 if set(_OF_FRAMES) <= set(file.keys()) else
+                 {'numbers': np.full(count, -1, np.int32),
+                  'lines': np.full((count, POINTS, 2), np.nan, np.float32)})
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise FedefmError(f'{path} is damaged: {error}; remove it to collect it anew') from error
-    count = len(more['answers'])
     shapes = {'strips': [count, CHANNELS, 2 * HALF + 1, LENGTH],
               'overviews': [count, LAYERS, SIDE, SIDE], 'ends': [count, 2, END_LAYERS, *VIEW],
               'parts': [count, LENGTH], 'tips': [count, 2, 2], 'walls': [count, LENGTH, 2],
-              'facts': [count, FACTS], **{key: [count] for key in _KNOWN[4:]}}
+              'facts': [count, FACTS], 'numbers': [count], 'lines': [count, POINTS, 2],
+              **{key: [count] for key in _KNOWN[4:]}}
     found = {**{key: seen.get_shape() for key, seen in zip(_PICTURES, pictures)},
              **{key: list(more[key].shape) for key in more}}
     if found != shapes or any(seen.get_dtype() != 'U8' for seen in pictures):

@@ -34,7 +34,10 @@ from fedefm_ros.segmentation.overviews import LAYERS
 from fedefm_ros.segmentation.overviews import SIDE
 from fedefm_ros.segmentation.piece_network import ANSWERS
 from fedefm_ros.segmentation.piece_network import checked
+from fedefm_ros.segmentation.piece_network import OF_RELATIONS
 from fedefm_ros.segmentation.piece_network import PieceNetwork
+from fedefm_ros.segmentation.relations import POINTS
+from fedefm_ros.segmentation.relations import Relations
 from fedefm_ros.segmentation.runtimes.runtime import installed
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
@@ -80,6 +83,9 @@ class Judge:
         self.input_size = spec.input_size
         self._weights = checked(path, weights)
         self._network = PieceNetwork(self._weights)
+        of_relations = {name.removeprefix(OF_RELATIONS): values for name, values
+                        in self._weights.items() if name.startswith(OF_RELATIONS)}
+        self._relations = Relations(of_relations) if of_relations else None
         self._threads = 1
         self._told: set[str] = set()
         self._try_out()
@@ -105,17 +111,29 @@ class Judge:
         other._try_out()
         return other
 
-    def __call__(self, seen: np.ndarray, around: np.ndarray,
-                 facts: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    @property
+    def relates(self) -> bool:
+        """Return whether what it says of a piece depends on the others of the frame."""
+        return self._relations is not None
+
+    def __call__(self, seen: np.ndarray, around: np.ndarray, facts: np.ndarray,
+                 lines: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
         """
-        Return the probabilities of each piece, see ``PieceNetwork``.
+        Return the probabilities of each piece of a frame, see ``PieceNetwork``.
+
+        Weighed by how it winds and what the others are, if the judge has learnt that (it is
+        ``relates``).
 
         :param seen: what ``strips`` shows of each, and ``facts`` what it tells.
         :param around: the ``overviews``.
-
+        :param lines: ``relations.lines_of`` them; needed where it relates.
         :raises FedefmError: the probabilities are not finite.
         """
         said = self._of_each(self._network, seen, around, facts)
+        if self.relates:
+            if lines is None:
+                raise ValueError('this judge relates pieces: their lines are needed')
+            said = self._relations.weighed(said, lines)
         if not all(np.isfinite(part).all() for one in said for part in one):
             raise FedefmError(f'{self.path}: the judge gives numbers that are not finite')
         return said
@@ -160,7 +178,8 @@ class Judge:
         plain = np.full((1, CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
         around = np.full((1, LAYERS, SIDE, SIDE), 128, np.uint8)
         with np.errstate(all='ignore'):
-            self(plain, around, np.zeros((1, FACTS), np.float32))
+            self(plain, around, np.zeros((1, FACTS), np.float32),
+                 np.zeros((1, POINTS, 2), np.float32))
             self.tips(np.full((1, END_LAYERS, *VIEW), 128, np.uint8))
             self.walls(plain, np.ones((1, LENGTH), np.uint8))
 

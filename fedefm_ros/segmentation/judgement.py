@@ -44,11 +44,15 @@ from fedefm_ros.segmentation.parts import with_classes
 from fedefm_ros.segmentation.piece_network import COLUMNS
 from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.preprocess import Prepared
+from fedefm_ros.segmentation.relations import lines_of
 from fedefm_ros.segmentation.strips import Sections
 from fedefm_ros.segmentation.strips import sections
 from fedefm_ros.segmentation.strips import strips
 
 import numpy as np
+
+#: More would take longer than a frame; a mask with so many is noise for the most part.
+MOST_PIECES = 24
 
 # Pixels, of an image of about 512 x 512, that an instrument moves from one frame to the next.
 _NEAR = 12.0
@@ -60,8 +64,6 @@ _STAYING = 0.5
 # Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
 # takes for an instrument by default.
 _SHORTEST = 12.0
-# More would take longer than a frame; a mask with so many is noise for the most part.
-_MOST_PIECES = 24
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,14 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     :returns: what became of them; the given arrays are not changed.
     """
     pieces = sorted(pieces, key=lambda piece: -piece.length_px)
-    looked_at, unjudged = pieces[:_MOST_PIECES], len(pieces[_MOST_PIECES:])
+    looked_at, unjudged = pieces[:MOST_PIECES], len(pieces[MOST_PIECES:])
     if not looked_at:
         return Judged(otherwise, 0, 0, unjudged)
     scale = max(1.0, max(mask.shape) / 512.0)
     what = prepared, mask, probability, looked_at
     lines = [sections(piece.centerline) for piece in looked_at]
     seen, facts = strips(*what, lines)
-    said = judge(seen, overviews(*what), facts)
+    said = judge(seen, overviews(*what), facts, lines_of(looked_at) if judge.relates else None)
     places = [places_of(line.of_points) for line in lines]
     verdicts = tuple(_smoothed(piece, whole, along[place], before, _NEAR * scale, limit)
                      for piece, (whole, along), place in zip(looked_at, said, places))
@@ -139,7 +141,7 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     counts = (len({part.number for part in parts if part.becomes == labels.BACKGROUND}),
               len({part.number for part in parts
                    if part.becomes not in (None, labels.BACKGROUND, part.of.kind)}), unjudged)
-    others = [piece.centerline for piece in pieces[_MOST_PIECES:]]
+    others = [piece.centerline for piece in pieces[MOST_PIECES:]]
     result = with_classes(mask, otherwise, parts, others, REACH * scale)
     kinds = [np.zeros(len(line.of_points), np.uint8) for line in lines]
     for part in parts:

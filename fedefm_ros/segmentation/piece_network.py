@@ -26,8 +26,10 @@ from pathlib import Path
 from fedefm_ros import labels
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
-from fedefm_ros.segmentation.overviews import LAYERS
+from fedefm_ros.segmentation.overviews import LAYERS as OVERVIEW_LAYERS
 from fedefm_ros.segmentation.overviews import SIDE
+from fedefm_ros.segmentation.relations import LAYERS
+from fedefm_ros.segmentation.relations import shapes_of_weights
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
 from fedefm_ros.segmentation.strips import GREYS
@@ -54,6 +56,8 @@ OUTLINE_STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))
 #: Which channels of a strip these see, and one more tells what each column is: the finest ones,
 #: and the next, in which there is something to be seen beside a wide catheter, too.
 OUTLINE_CHANNELS = (0, 1, 2, 3, 4, 5, CHANNELS - 1)
+#: What the names of weights begin with that weigh what is said by what the others of a frame are.
+OF_RELATIONS = 'relations.'
 #: Rows and columns from place to place of each layer.
 STRIDES = ((1, 2), (2, 2), (2, 2), (2, 1), (2, 2))
 #: Rows that are left of a strip's after the layers, and columns of a strip for one that is left.
@@ -223,7 +227,7 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
         expected = {f'layers.{place}.0': (after, before, 3, 3) for place, (before, after)
                     in enumerate(zip([CHANNELS, *widths], widths))}
         expected |= {f'overview.{place}.0': (after, before, 3, 3) for place, (before, after)
-                     in enumerate(zip([LAYERS, *over], over))}
+                     in enumerate(zip([OVERVIEW_LAYERS, *over], over))}
         expected |= {f'ends.{place}.0': (after, before, 3, 3) for place, (before, after)
                      in enumerate(zip([END_LAYERS, *at_end], at_end))}
         expected |= {f'outline.{place}.0': (after, before, 3, 3) for place, (before, after)
@@ -241,6 +245,11 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
                      'answer': (len(ANSWERS), hidden),
                      'part': (part, along + hidden),
                      'part_answer': (COLUMNS // GRAIN * len(ANSWERS), part)}
+        if any(name.startswith(OF_RELATIONS) for name in weights):
+            sizes = [len(weights[f'{OF_RELATIONS}{name}.bias'])
+                     for name in LAYERS[:-1]]
+            expected |= {OF_RELATIONS + name: shape
+                         for name, shape in shapes_of_weights(*sizes).items()}
         found = {name: (weights[f'{name}.weight'], weights[f'{name}.bias']) for name in expected}
     except (KeyError, TypeError) as error:
         raise FedefmError(f'{path} does not have the weights of a judge of pieces: '

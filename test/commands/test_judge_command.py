@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The commands `judge collect`, `judge train` and `judge average`."""
+"""The commands `judge collect`, `judge train`, `judge average` and `judge relate`."""
 
 import json
 from pathlib import Path
@@ -26,6 +26,8 @@ from fedefm_ros.segmentation.engine import SegmentationEngine
 from linenet import save_line_model
 
 import pytest
+
+import torch
 
 from typer.testing import CliRunner
 
@@ -93,6 +95,16 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     figures = json.loads((tmp_path / 'mean.json').read_text())
     assert SegmentationEngine.open(model, judge=mean).info.judge_id == figures['judge_id']
     assert figures['share'] == 0.5 and figures['area'] >= 0
+    run('collect', '-o', tmp_path / 'more', '--model', model, '--frames', 6, '--seed', 9)
+    related, judged = tmp_path / 'related.safetensors', mean.read_bytes()
+    words = ('relate', mean, tmp_path / 'more', '--validation', validation, '-o', related,
+             '--steps', 5, '--batch', 4, '--json', tmp_path / 'related.json')
+    assert 'wrong_guidewire' in run(*words) and mean.read_bytes() == judged
+    figures = json.loads((tmp_path / 'related.json').read_text())
+    engine = SegmentationEngine.open(model, judge=related)
+    assert engine.info.judge_id == figures['id'] and figures['plan']['steps'] == 5
+    assert 'was trained on, of which it is surer' in run(
+        'relate', mean, training, '--validation', validation, '-o', related, code=1)
 
 
 def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
@@ -105,6 +117,9 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
     assert '--whole-wall-weight counts nothing beside --wall-weight 0' in run(
         'train', training, '--validation', validation, *out, '--wall-weight', 0,
         '--whole-wall-weight', 1, code=1)
+    if not torch.cuda.is_available():
+        assert '--device cuda:1: this torch finds no CUDA device; use --device cpu' in run(
+            'train', training, '--validation', validation, *out, '--device', 'cuda:1', code=1)
     small = save_line_model(tmp_path / 'small.safetensors', 128)
     assert 'not of one architecture' in run(
         'collect', '--model', model, '--model', small, *out, code=1)
@@ -125,7 +140,7 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
 
 def test_help_of_each_needs_neither_torch_nor_ros():
     for name, says in (('collect', 'same command goes on'), ('train', 'same command goes on'),
-                       ('average', 'WiSE-FT')):
+                       ('average', 'WiSE-FT'), ('relate', 'learnt of whole frames')):
         done = subprocess.run(
             [sys.executable, '-c', 'import sys; sys.modules["torch"] = None; '
              'sys.modules["rclpy"] = None; from fedefm_ros.cli import main; main()',

@@ -28,6 +28,7 @@ from fedefm_ros.learning.pieces import Pieces
 from fedefm_ros.segmentation.ends import ASIDE, BEFORE, LAYERS as END_LAYERS, VIEW
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.overviews import LAYERS, SIDE
+from fedefm_ros.segmentation.relations import POINTS
 from fedefm_ros.segmentation.strips import CHANNELS, FACTS, HALF, LENGTH
 
 import numpy as np
@@ -44,11 +45,14 @@ COLLECTIONS = tuple(Collection(seed, ('a',), 'f32', 'openvino', backbone='lines'
 PLAN = JudgePlan(steps=24, batch=16, learning_rate=5e-3, warmup_steps=2, ema=0.8)
 
 
-def write_pieces(folder, seed, count=60):
+def write_pieces(folder, seed, count=60, of_frames=True):
     """
     Write pieces that can be told apart by what is seen.
 
-    Nothing: plain grey; catheters: a wide dark middle; guidewires: a narrow one.
+    Nothing: plain grey; catheters: a wide dark middle; guidewires: a narrow one. Two are of a
+    frame.
+
+    :param of_frames: else as an earlier version collected them, without what is of frames.
     """
     rng = np.random.default_rng(seed)
     answers = rng.integers(0, 3, count).astype(np.uint8)
@@ -69,9 +73,19 @@ def write_pieces(folder, seed, count=60):
                **ends_and_tips(rng, count), 'walls': walls,
                'facts': rng.normal(size=(count, FACTS)).astype(np.float32),
                'lengths': rng.uniform(20, 300, count).astype(np.float32),
-               'confidences': rng.random(count).astype(np.float32)},
+               'confidences': rng.random(count).astype(np.float32),
+               **(frames_and_lines(rng, count) if of_frames else {})},
               folder / 'a.safetensors', {'frames': str(count // 2)})
     return Pieces([folder])
+
+
+def frames_and_lines(rng, count):
+    """Return which frame pieces are of, and straight lines."""
+    ends = rng.uniform(0.0, 256.0, (count, 2, 2))
+    along = np.linspace(0.0, 1.0, POINTS)[:, None]
+    lines = ends[:, :1] + along * (ends[:, 1:] - ends[:, :1])
+    return {'numbers': (np.arange(count) // 2).astype(np.int32),
+            'lines': lines.astype(np.float32)}
 
 
 def ends_and_tips(rng, count):

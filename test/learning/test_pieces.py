@@ -97,6 +97,11 @@ def test_pieces_are_what_the_judge_will_be_shown(collected):
     assert told > 3
     assert found.facts[:, 2] == pytest.approx(found.confidences, abs=1e-6)
     assert 512 * found.facts[:, 1] == pytest.approx(found.lengths, rel=1e-5)
+    # Which frame each is of, in all files, and where it runs there.
+    assert (np.diff(found.numbers) >= 0).all() and set(found.numbers) <= set(range(7))
+    assert found.numbers[-1] > 3 and len(set(found.numbers)) > 4
+    along = np.hypot(*np.diff(found.lines, axis=1).transpose(2, 0, 1)).sum(1)
+    assert along == pytest.approx(found.lengths, rel=0.02)
     # The line network finds ribs and vessels besides, and each model has its turns.
     assert (found.answers == 0).any() and (found.answers > 0).any()
     assert 0 < found.facts[:, 7].mean() < 1

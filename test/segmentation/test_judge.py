@@ -27,6 +27,7 @@ from fedefm_ros.segmentation.judgement import judged
 from fedefm_ros.segmentation.judgement import Opinion
 from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.preprocess import prepare
+from fedefm_ros.segmentation.relations import POINTS
 
 from judges import save_judge_by_length, SeesNoWalls
 
@@ -156,9 +157,20 @@ class Sees(SeesNoWalls):
     def __init__(self, whole, *places):
         self._said = np.eye(3)[whole], 0.05 + 0.85 * np.eye(3)[np.repeat(places, 16 // GRAIN)]
 
-    def __call__(self, seen, around, facts):
+    def __call__(self, seen, around, facts, lines):
         assert len(seen) == len(around) == len(facts) == 1
+        self.lines = lines
         return [self._said]
+
+
+def test_a_judge_that_relates_is_told_where_lines_run():
+    judge = Sees(CATHETER, *[CATHETER] * 16)
+    judged_by(judge, LONG)
+    assert judge.lines is None
+    judge.relates = True
+    judged_by(judge, LONG)
+    assert judge.lines.shape == (1, POINTS, 2)
+    assert judge.lines[0, :, 1] == pytest.approx(np.full(POINTS, 40.0), abs=1.0)
 
 
 def judged_by(judge, *lines, before=()):
@@ -298,7 +310,7 @@ def test_a_mask_is_looked_at_where_it_changes_only_with_the_same_result(monkeypa
 
         class Random(SeesNoWalls):
 
-            def __call__(self, seen, around, facts):
+            def __call__(self, seen, around, facts, lines):
                 said = np.random.default_rng(len(seen)).dirichlet((0.3,) * 3, len(seen))
                 return [(one, np.tile(one, (64, 1))) for one in said]
 

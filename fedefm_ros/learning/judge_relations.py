@@ -1,0 +1,143 @@
+# Copyright 2026 fedefm_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Learn to weigh what a judge says of a piece by what the others of its frame are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
+from fedefm_ros.backbones.piece_judge import PieceJudge
+from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning.judge_worth import check_validation, frames_of, said_of, worth
+from fedefm_ros.learning.pieces import Collection, Pieces
+from fedefm_ros.segmentation.judge import BACKBONE
+from fedefm_ros.segmentation.relations import KNOWN, known, RELATIONS, relations, SAID, SCALE
+
+import numpy as np
+
+import torch
+from torch import nn
+
+# Few frames have more pieces, and all would take the time of the one that has most.
+_MOST = 12
+
+
+@dataclass(frozen=True)
+class RelationsPlan:
+    """
+    Everything that decides the result, but the judge and the pieces.
+
+    Frames are few, and a network of which less is dropped, or that learns for longer, learns them
+    by heart.
+    """
+
+    steps: int = 1200
+    batch: int = 128
+    """Frames a step."""
+    learning_rate: float = 1e-3
+    """At its peak: it rises and falls once (Smith and Topin, arXiv:1708.07120)."""
+    weight_decay: float = 0.2
+    dropout: float = 0.3
+    widths: tuple[int, int, int, int] = (48, 48, 32, 48)
+    """Of what a piece is, of a message's two layers, and of what is made of both."""
+    kept: float = 0.975
+    """Share of the true length that the limit has to leave, on the validation pieces."""
+    seed: int = 1
+
+
+def learn_relations(judge: Path, training: Pieces, validation: Pieces,
+                    collections: Sequence[Collection], plan: RelationsPlan, out: Path,
+                    report: Callable[[int, float], None] = lambda step, loss: None,
+                    ) -> tuple[str, dict[str, float]]:
+    """
+    Write a judge that weighs what it says of the pieces of a frame; return its id and its worth.
+
+    All else of it is as it was.
+
+    :param training: pieces of frames that the judge was not trained on.
+    :param collections: where the pieces come from, those of validation last.
+    :param report: told the step and its loss.
+    :raises FedefmError: the file is no judge, or the pieces are not of such models, or of frames
+        that were trained on, or collected without the frames they are of.
+    """
+    check_validation(validation)
+    checkpoint = load_checkpoint(judge)
+    if checkpoint.spec.backbone != BACKBONE:
+        raise FedefmError(f'{judge} is a model {checkpoint.spec.backbone!r}, no judge')
+    provenance = checkpoint.spec.provenance
+    if any(one.made_for != provenance.get('made_for') for one in collections):
+        raise FedefmError(f'{judge} is a judge of what other models find than those of the pieces')
+    if any(one.shows_frames_of(Collection(**other)) for one in collections
+           for other in provenance.get('collections', [])[:-1]):
+        raise FedefmError(f'the pieces show frames that {judge} was trained on, of which it is '
+                          'surer than of others: collect some of another seed')
+    if any(one.shows_frames_of(collections[-1]) for one in collections[:-1]):
+        raise FedefmError('the validation pieces show frames that are trained on')
+    torch.manual_seed(plan.seed)
+    mine = checkpoint.network().without_relations()
+    network = PieceJudge(**{**mine.config, 'relations': plan.widths})
+    network.relations.dropout.p = plan.dropout
+    network.load_state_dict(mine.state_dict(), strict=False)
+    data = _frames(said_of(mine.eval(), training, walls=False)[0], training)
+    _train(network.relations, data, plan, report)
+    scores, limit = worth(network.eval(), validation, plan.kept)
+    model_id = save_checkpoint(out, network, replace(
+        checkpoint.spec, config=network.config, min_confidence=limit, provenance={
+            **provenance, 'validation': scores, 'relations': {
+                'plan': asdict(plan), 'judge': checkpoint.model_id, 'pieces': len(training),
+                'collections': [asdict(one) for one in collections]}}))
+    return model_id, scores
+
+
+def _frames(chances: np.ndarray, pieces: Pieces) -> tuple[torch.Tensor, ...]:
+    """
+    Return what is known of each frame's longest pieces, (F, N, ...).
+
+    What they are known to be, how they lie to each other, which are there, what they are.
+    """
+    numbers = [frame[:_MOST] for frame in frames_of(pieces)]
+    most = max(map(len, numbers))
+    shape = len(numbers), most
+    of_pieces = np.zeros((*shape, KNOWN), np.float32)
+    between = np.zeros((*shape, most, RELATIONS), np.float32)
+    there = np.zeros(shape, bool)
+    answers = np.zeros(shape, np.int64)
+    for row, mine in enumerate(numbers):
+        count = len(mine)
+        of_pieces[row, :count] = known(chances[mine], pieces.lines[mine])
+        between[row, :count, :count] = relations(pieces.lines[mine])
+        there[row, :count] = True
+        answers[row, :count] = pieces.answers[mine]
+    return tuple(map(torch.from_numpy, (of_pieces, between, there, answers)))
+
+
+def _train(network: nn.Module, data: tuple[torch.Tensor, ...], plan: RelationsPlan,
+           report: Callable[[int, float], None]) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), plan.learning_rate,
+                                  weight_decay=plan.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate,
+                                                   total_steps=plan.steps)
+    network.train()
+    for step in range(1, plan.steps + 1):
+        some = torch.randint(len(data[0]), (plan.batch,))
+        of_pieces, between, there, answers = (part[some] for part in data)
+        logits = of_pieces[..., :SAID] * SCALE + network(of_pieces, between, there)
+        loss = nn.functional.cross_entropy(logits[there], answers[there])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        report(step, loss.item())
