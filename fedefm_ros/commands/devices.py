@@ -18,7 +18,7 @@ from fedefm_ros.errors import FedefmError
 
 
 def check_device(device: str) -> None:
-    """Raise FedefmError where ``--device`` names what this machine has not."""
+    """Raise FedefmError where ``--device`` names CUDA and torch finds none."""
     import torch
 
     if device.startswith('cuda') and not torch.cuda.is_available():

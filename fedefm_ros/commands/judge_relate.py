@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedefm_ros.commands import output
+from fedefm_ros.errors import FedefmError
 
 import typer
 
@@ -33,7 +34,7 @@ def relate(
     out: Annotated[Path, typer.Option('-o', '--out', help='The judge that is written.')],
     steps: Annotated[int, typer.Option(min=1, help='Optimiser steps.')] = 1200,
     batch: Annotated[int, typer.Option(min=1, help='Frames a step.')] = 128,
-    learning_rate: Annotated[float, typer.Option(help='Peak learning rate.')] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help='Peak learning rate.')] = 1e-3,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -45,7 +46,7 @@ def relate(
     Write a judge that weighs what it says of a piece by how it winds and what the others are.
 
     It is learnt of whole frames, of what JUDGE says of their pieces, in a few minutes.
-    All else of the judge stays.
+    All other weights stay; the limit is chosen anew.
     """
     import torch
 
@@ -54,6 +55,8 @@ def relate(
     from fedefm_ros.learning.pieces import collection_of
     from fedefm_ros.learning.pieces import Pieces
 
+    if out.resolve() == judge.resolve():
+        raise FedefmError(f'{out} is the judge itself, which stays as it is: take another file')
     torch.set_num_threads(threads)
     plan = RelationsPlan(steps=steps, batch=batch, learning_rate=learning_rate, kept=kept,
                          seed=seed)

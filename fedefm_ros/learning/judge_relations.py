@@ -31,7 +31,8 @@ import numpy as np
 import torch
 from torch import nn
 
-# Few frames have more pieces, and all would take the time of the one that has most.
+# Of a frame, the longest that are learnt of. One in a hundred has more, and all frames would take
+# the time of the one that has most; what is said of more pieces is weighed all the same.
 _MOST = 12
 
 
@@ -65,9 +66,10 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
     """
     Write a judge that weighs what it says of the pieces of a frame; return its id and its worth.
 
-    All else of it is as it was.
+    All other weights are as they were; the limit is chosen anew.
 
-    :param training: pieces of frames that the judge was not trained on.
+    :param training: pieces of frames that the judge was not trained on, as its file tells them:
+        those of its last training.
     :param collections: where the pieces come from, those of validation last.
     :param report: told the step and its loss.
     :raises FedefmError: the file is no judge, or the pieces are not of such models, or of frames
@@ -86,6 +88,8 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
                           'surer than of others: collect some of another seed')
     if any(one.shows_frames_of(collections[-1]) for one in collections[:-1]):
         raise FedefmError('the validation pieces show frames that are trained on')
+    for pieces in (training, validation):
+        frames_of(pieces)  # what cannot be told of them is told before the work
     torch.manual_seed(plan.seed)
     mine = checkpoint.network().without_relations()
     network = PieceJudge(**{**mine.config, 'relations': plan.widths})
@@ -136,6 +140,9 @@ def _train(network: nn.Module, data: tuple[torch.Tensor, ...], plan: RelationsPl
         of_pieces, between, there, answers = (part[some] for part in data)
         logits = of_pieces[..., :SAID] * SCALE + network(of_pieces, between, there)
         loss = nn.functional.cross_entropy(logits[there], answers[there])
+        if not loss.isfinite():
+            raise FedefmError(f'the loss of step {step} is {loss.item()}: take a lower learning '
+                              'rate')
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -78,7 +78,7 @@ def frames_of(pieces: Pieces) -> list[np.ndarray]:
     """Return the numbers of each frame's pieces, the longest of them first, as they are judged."""
     if (pieces.numbers < 0).any():
         raise FedefmError('the pieces were collected by an earlier version, without the frames '
-                          'that they are of: collect them anew')
+                          'that they are of: collect them anew, into another folder')
     order = np.lexsort((-pieces.lengths, pieces.numbers))
     starts = np.flatnonzero(np.diff(pieces.numbers[order])) + 1
     return [frame[:MOST_PIECES] for frame in np.split(order, starts)]

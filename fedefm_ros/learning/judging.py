@@ -26,7 +26,7 @@ from fedefm_ros.backbones.checkpoint import save_checkpoint
 from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
-from fedefm_ros.learning.judge_worth import check_validation, said, said_of, worth
+from fedefm_ros.learning.judge_worth import check_validation, frames_of, said, said_of, worth
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.piece_samples import TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
@@ -120,6 +120,8 @@ class JudgeTrainer(Loop):
             asdict(one) for one in collections], 'pieces': [len(training), len(validation)]})
         torch.manual_seed(plan.seed)
         super().__init__(_network(plan, start), plan, folder, device, workers)
+        if self.network.relations is not None:
+            frames_of(validation)
         self._start = read_description(read_file(start, MAX_BYTES))[0] if plan.start else None
         self.log: list[dict] = []
         state = self.saved()

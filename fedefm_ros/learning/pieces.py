@@ -299,6 +299,13 @@ def _read(path: Path):
               **{key: [count] for key in _KNOWN[4:]}}
     found = {**{key: seen.get_shape() for key, seen in zip(_PICTURES, pictures)},
              **{key: list(more[key].shape) for key in more}}
+    numbers, lines = more['numbers'], more['lines']
+    known = (numbers >= 0).any() or np.isfinite(lines).any()
+    if known and not (numbers.dtype == np.int32 and lines.dtype == np.float32
+                      and (numbers >= 0).all() and (numbers < frames).all()
+                      and np.isfinite(lines).all()):
+        raise FedefmError(f'{path} is damaged: its pieces are of no frames; remove it to collect '
+                          'it anew')
     if found != shapes or any(seen.get_dtype() != 'U8' for seen in pictures):
         raise FedefmError(f'{path} holds {found}, expected {shapes}: it was collected by another '
                           'version')

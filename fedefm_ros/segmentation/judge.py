@@ -175,13 +175,15 @@ class Judge:
         self._told.add(message)
 
     def _try_out(self) -> None:
-        plain = np.full((1, CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
-        around = np.full((1, LAYERS, SIDE, SIDE), 128, np.uint8)
+        plain = np.full((2, CHANNELS, 2 * HALF + 1, LENGTH), 128, np.uint8)
+        around = np.full((2, LAYERS, SIDE, SIDE), 128, np.uint8)
+        # Two that cross: they have to do with each other.
+        along = np.linspace(0.0, 100.0, POINTS, dtype=np.float32)
+        lines = np.stack([np.stack([along, along], 1), np.stack([along, 100.0 - along], 1)])
         with np.errstate(all='ignore'):
-            self(plain, around, np.zeros((1, FACTS), np.float32),
-                 np.zeros((1, POINTS, 2), np.float32))
+            self(plain, around, np.zeros((2, FACTS), np.float32), lines)
             self.tips(np.full((1, END_LAYERS, *VIEW), 128, np.uint8))
-            self.walls(plain, np.ones((1, LENGTH), np.uint8))
+            self.walls(plain[:1], np.ones((1, LENGTH), np.uint8))
 
 
 def is_made_for(path: str | Path, spec: ModelSpec) -> bool:

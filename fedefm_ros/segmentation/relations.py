@@ -42,16 +42,17 @@ KNOWN = SAID + SHAPES
 LAYERS = ('own', 'message', 'told', 'joint', 'more')
 #: A probability counts as no smaller.
 LEAST = 1e-4
-#: Logarithms and sums over the other pieces are told divided by it.
+#: Logarithms, and sums over the other pieces, are told divided by it: of about 1.
 SCALE = 4.0
 
 # Pixels of the deviation with which a line is smoothed before its curvature is taken.
 _SMOOTHED = (3.0, 8.0, 20.0)
-# Pixels from another line's end within which a line's end meets its end.
+# Pixels: where the other line's nearest end is no further than its nearest point and so many more,
+# that end is what is met; what is no further away than so many goes along it.
 _MEETS = 16.0
 # The points of a line that are asked how far away the other one is.
 _ASKED = np.rint(np.linspace(0, POINTS - 1, 32)).astype(int)
-# The angle by which a smoothed line turns on the way of a deviation that counts as straight.
+# A smoothed line that turns by less than half of this angle on the way of a deviation is straight.
 _STRAIGHT = 0.05
 
 
@@ -72,13 +73,15 @@ def shapes(lines: np.ndarray) -> np.ndarray:
     Return how lines wind, (N, SHAPES) float32 of about 0 to 1.
 
     How far their ends are apart as a share of their length, the sides of the box around them in
-    512 px, and at three scales: the curvature's mean, deviation, maximum and how often its sign
-    changes, and the angle between the directions at both ends.
+    512 px, and at three scales: the curvature's mean, deviation, maximum and how often it goes
+    over between left, straight and right, and the angle between the directions at both ends.
 
     :param lines: (N, POINTS, 2) of ``lines_of``.
     """
     if not len(lines):
         return np.zeros((0, SHAPES), np.float32)
+    # Smoothed, a short line's points lie so near each other that f32 cannot tell them apart.
+    lines = (lines - lines.mean(1, keepdims=True)).astype(np.float64)
     ahead = np.diff(lines, axis=1)
     spacing = np.maximum(np.linalg.norm(ahead, axis=2).mean(1), 1e-3)
     smooth = np.stack([[_smoothed(line, deviation / step) for deviation in _SMOOTHED]
@@ -102,10 +105,10 @@ def relations(lines: np.ndarray) -> np.ndarray:
     """
     Return how each line lies to each, (N, N, RELATIONS) float32 of about -1 to 1; 0 to itself.
 
-    Of the end that is nearer to the other line: how near (at two scales), how far the other goes
-    on in its direction there, whether it is the other's end that is met, whether it looks
-    there; how near the further end is; how near the other's nearest end is; how near they come
-    anywhere; how much of it goes along the other.
+    Of the end that is nearer to the other line: how near (at two scales), the cosine of the angle
+    between the two there, whether it is the other's end that is nearest, the cosine of the angle
+    between its direction and the way there; how near the further end is; how near the other's
+    nearest end is; how near they come anywhere; how much of it goes along the other.
 
     :param lines: (N, POINTS, 2) of ``lines_of``.
     """
@@ -113,12 +116,13 @@ def relations(lines: np.ndarray) -> np.ndarray:
     found = np.zeros((count, count, RELATIONS), np.float32)
     if count < 2:
         return found
+    lines = (lines - lines.mean((0, 1))).astype(np.float64)
     ends = lines[:, [0, -1]]  # (N, 2, 2)
     back = lines[:, [8, -9]]
     ahead = _directions(ends - back)
     along = _directions(np.gradient(lines, axis=1))
     # From each end to all points of each line: (N, 2, N, POINTS).
-    away = _distances(ends, lines)
+    away = np.sqrt(_squared_distances(ends, lines))
     nearest = away.argmin(-1)
     distance = np.take_along_axis(away, nearest[..., None], -1)[..., 0]
     others = np.arange(count)
@@ -132,7 +136,7 @@ def relations(lines: np.ndarray) -> np.ndarray:
     first = order[:, :1]
     parallel, meets, looks = (np.take_along_axis(values, first, 1)[:, 0]
                               for values in (parallel, meets, looks))
-    anywhere = _distances(lines[:, _ASKED], lines).min(-1)  # (N, asked, N)
+    anywhere = np.sqrt(_squared_distances(lines[:, _ASKED], lines).min(-1))  # (N, asked, N)
     closest = np.minimum(anywhere.min(1), near)
     found[...] = np.stack([
         np.exp(-near / 8.0), np.exp(-near / 32.0), parallel, meets, looks, np.exp(-far / 32.0),
@@ -150,11 +154,11 @@ def _smoothed(line: np.ndarray, deviation: float) -> np.ndarray:
                             borderType=cv2.BORDER_REPLICATE)[0]
 
 
-def _distances(points: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Return how far (N, K, 2) points are from (M, P, 2) points, (N, K, M, P) float32."""
+def _squared_distances(points: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """Return how far (N, K, 2) points are from (M, P, 2) points, squared, (N, K, M, P)."""
     a, b = points.reshape(-1, 2), lines.reshape(-1, 2)
     squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2.0 * (a @ b.T)
-    return np.sqrt(np.maximum(squared, 0.0)).reshape(*points.shape[:2], *lines.shape[:2])
+    return np.maximum(squared, 0.0).reshape(*points.shape[:2], *lines.shape[:2])
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:

@@ -103,6 +103,8 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     figures = json.loads((tmp_path / 'related.json').read_text())
     engine = SegmentationEngine.open(model, judge=related)
     assert engine.info.judge_id == figures['id'] and figures['plan']['steps'] == 5
+    assert 'is the judge itself' in run(
+        'relate', mean, tmp_path / 'more', '--validation', validation, '-o', mean, code=1)
     assert 'was trained on, of which it is surer' in run(
         'relate', mean, training, '--validation', validation, '-o', related, code=1)
 

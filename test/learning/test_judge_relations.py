@@ -141,7 +141,7 @@ def test_a_frame_holds_its_longest_pieces():
     assert third.tolist() == list(range(MOST_PIECES + 5, 5, -1))
 
 
-def test_what_it_cannot_be_learnt_of_is_refused(sets, judge, tmp_path):
+def test_what_it_cannot_be_learnt_of_is_refused(sets, judge, related, tmp_path):
     out = tmp_path / 'judge.safetensors'
 
     def learn(*pieces, collections=OTHERS, of=judge):
@@ -157,9 +157,27 @@ def test_what_it_cannot_be_learnt_of_is_refused(sets, judge, tmp_path):
         learn(*sets[1:], of=save_line_model(tmp_path / 'lines.safetensors'))
     earlier = write_pieces(tmp_path / 'earlier', 5, of_frames=False)
     assert (earlier.numbers == -1).all() and np.isnan(earlier.lines).all()
+    for pieces in ((earlier, sets[2]), (sets[1], earlier)):
+        with pytest.raises(FedefmError, match='earlier version, without the frames'):
+            learn(*pieces)
+    plan = replace(PLAN, steps=2, walls_only=True, start=related[1])
     with pytest.raises(FedefmError, match='earlier version, without the frames'):
-        learn(earlier, sets[2])
+        JudgeTrainer(plan, tmp_path / 'walls', sets[0], earlier, COLLECTIONS, start=related[0])
+    with pytest.raises(FedefmError, match='the loss of step .* take a lower learning rate'):
+        learn_relations(judge, *sets[1:], OTHERS, replace(SHORT, learning_rate=1e30), out)
     assert not out.exists()
+
+
+def test_of_frames_with_more_pieces_the_longest_are_learnt_of(sets, judge, tmp_path):
+    many = write_pieces(tmp_path / 'many', 7, 30)
+    many.numbers[:] = [0] * 16 + [1] * 3 + [2] * 11
+    learn_relations(judge, many, sets[2], OTHERS, replace(SHORT, steps=2, batch=3),
+                    tmp_path / 'judge.safetensors')
+    network = load_checkpoint(tmp_path / 'judge.safetensors').network().eval()
+    chances, places, *_ = said_of(network, many, walls=False)
+    chances[0] = 0.0, 1.0, 0.0
+    for part in weighed(network, chances, places, many):
+        assert np.isfinite(part).all() and part.sum(-1) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_what_is_trained_on_begins_without_relations(sets, related, judge, tmp_path):

@@ -181,6 +181,9 @@ def test_what_is_missing_or_damaged_is_named(collected, tmp_path):
             ({'lengths': arrays['lengths'][1:]}, 'collected by another version'),
             ({'tips': arrays['tips'][:, :1]}, 'collected by another version'),
             ({'walls': arrays['walls'][..., :1]}, 'collected by another version'),
+            ({'numbers': arrays['numbers'] + 3}, 'damaged: its pieces are of no frames'),
+            ({'lines': arrays['lines'] * np.nan}, 'damaged: its pieces are of no frames'),
+            ({'lines': arrays['lines'][:, 1:]}, 'collected by another version'),
             ({'ends': arrays['ends'].astype(np.float32)}, 'collected by another version'),
             ({'strips': arrays['strips'].astype(np.float32)}, 'collected by another version')):
         save_file({**arrays, **changed}, tmp_path / '0.safetensors', {'frames': '3'})

@@ -77,6 +77,16 @@ def test_shapes_tell_how_a_line_winds():
     assert shapes(lines_of([])).shape == (0, SHAPES)
 
 
+@pytest.mark.parametrize('length', (12, 20, 60))
+def test_a_short_line_is_as_straight_wherever_it_lies(length):
+    line = straight(380.3, 401.7, 380.3 + length, 401.7 + 0.4 * length)
+    assert shapes(lines_of([line]))[0, 3:] == pytest.approx(np.zeros(SHAPES - 3), abs=1e-2)
+    bent = winding(20, 60, length, 2, 25)
+    moved = Instrument(CATHETER, bent.centerline + (401.3, 377.9))
+    there, here = shapes(lines_of([moved, bent]))
+    assert there == pytest.approx(here, abs=1e-2)
+
+
 def test_where_a_line_begins_changes_nothing():
     pieces = [winding(20, 60, 200, 20, 90), straight(220, 62, 300, 200, GUIDEWIRE),
               straight(100, 300, 140, 20)]
@@ -166,9 +176,13 @@ def test_a_judge_weighs_what_it_says_of_a_frame(tmp_path):
     for name, change, message in (
             ('relations.told.weight', lambda values: values[:, 1:], 'relations.told is'),
             ('relations.more.bias', lambda values: values * np.nan, 'not finite'),
+            # What is told is told by others: one piece alone would not show it.
+            ('relations.told.bias', lambda values: values + 3e38, 'not finite'),
             ('relations.own.weight', None, 'is missing')):
         spoiled = {**state, name: change(state[name]).contiguous()} if change else {
             key: values for key, values in state.items() if key != name}
+        if name == 'relations.told.bias':
+            spoiled['relations.joint.weight'] = 100.0 * state['relations.joint.weight']
         with safe_open(paths[1], 'numpy') as file:
             save_file(spoiled, tmp_path / 'spoiled.safetensors', file.metadata())
         with pytest.raises(FedefmError, match=message):
