@@ -29,7 +29,7 @@ class PieceRelations(nn.Module):
     message passing, Gilmer et al., ICML 2017).
     """
 
-    def __init__(self, own: int = 48, message: int = 48, told: int = 32, joint: int = 48):
+    def __init__(self, own: int, message: int, told: int, joint: int):
         """Make the network; at first it adds nothing."""
         super().__init__()
         for name, (after, before) in shapes_of_weights(own, message, told, joint).items():

@@ -57,7 +57,7 @@ def said_of(network: PieceJudge, pieces: Pieces, device: torch.device = torch.de
     """
     Return what a network says of pieces, as ``PieceNetwork`` does.
 
-    Of each as a whole and of its places, of its ends, and of its ``walls``.
+    Of each as a whole and of its places, of its ends, and, with ``walls``, of those.
     """
     network.eval()
     found = []

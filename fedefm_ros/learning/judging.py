@@ -34,7 +34,7 @@ from fedefm_ros.learning.pieces import Collection, Pieces, Some
 from fedefm_ros.segmentation.judge import BACKBONE, MAX_BYTES
 from fedefm_ros.segmentation.piece_network import ALONG, ANSWERS, COLUMNS, GRAIN, OF_RELATIONS
 from fedefm_ros.segmentation.piece_network import WIDTHS
-from fedefm_ros.segmentation.relations import LAYERS
+from fedefm_ros.segmentation.relations import LAYERS as RELATION_LAYERS
 
 import numpy as np
 
@@ -249,8 +249,9 @@ def _network(plan: JudgePlan, start: Path | None) -> PieceJudge:
         # They weigh what the start says, which is not what will be said in the end.
         theirs = {name: weights for name, weights in theirs.items()
                   if not name.startswith(OF_RELATIONS)}
-    relations = [len(theirs.get(f'{OF_RELATIONS}{name}.bias', ())) for name in LAYERS[:-1]
-                 if any(name.startswith(OF_RELATIONS) for name in theirs)]
+    relates = any(name.startswith(OF_RELATIONS) for name in theirs)
+    relations = [len(theirs.get(f'{OF_RELATIONS}{name}.bias', ()))
+                 for name in RELATION_LAYERS[:-1]] if relates else []
     has = {'strip': 'layers.0.0.weight', 'overview': 'overview.0.0.weight',
            'ends': 'ends.0.0.weight', 'outline': 'outline.0.0.weight'}
     try:

@@ -81,9 +81,21 @@ def resample(points: np.ndarray, spacing: float) -> np.ndarray:
 
     The first and the last point stay; a line of no length gives two equal points.
     """
+    along = _along(points)
+    return _evenly(points, along, max(2, int(round(along[-1] / spacing)) + 1))
+
+
+def by_count(points: np.ndarray, count: int) -> np.ndarray:
+    """Return a line by so many points, the same way from each to the next; the ends stay."""
+    return _evenly(points, _along(points), count)
+
+
+def _along(points: np.ndarray) -> np.ndarray:
     steps = np.diff(points, axis=0)
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
-    count = max(2, int(round(along[-1] / spacing)) + 1)
+    return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
+
+
+def _evenly(points: np.ndarray, along: np.ndarray, count: int) -> np.ndarray:
     wanted = np.linspace(0.0, along[-1], count)
     return np.stack([np.interp(wanted, along, points[:, 0]),
                      np.interp(wanted, along, points[:, 1])], axis=1)

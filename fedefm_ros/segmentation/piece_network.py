@@ -28,7 +28,7 @@ from fedefm_ros.errors import FedefmError
 from fedefm_ros.segmentation.ends import LAYERS as END_LAYERS
 from fedefm_ros.segmentation.overviews import LAYERS as OVERVIEW_LAYERS
 from fedefm_ros.segmentation.overviews import SIDE
-from fedefm_ros.segmentation.relations import LAYERS
+from fedefm_ros.segmentation.relations import LAYERS as RELATION_LAYERS
 from fedefm_ros.segmentation.relations import shapes_of_weights
 from fedefm_ros.segmentation.strips import CHANNELS
 from fedefm_ros.segmentation.strips import FACTS
@@ -246,8 +246,7 @@ def checked(path: str | Path, weights: dict[str, np.ndarray]) -> dict[str, np.nd
                      'part': (part, along + hidden),
                      'part_answer': (COLUMNS // GRAIN * len(ANSWERS), part)}
         if any(name.startswith(OF_RELATIONS) for name in weights):
-            sizes = [len(weights[f'{OF_RELATIONS}{name}.bias'])
-                     for name in LAYERS[:-1]]
+            sizes = [len(weights[f'{OF_RELATIONS}{name}.bias']) for name in RELATION_LAYERS[:-1]]
             expected |= {OF_RELATIONS + name: shape
                          for name, shape in shapes_of_weights(*sizes).items()}
         found = {name: (weights[f'{name}.weight'], weights[f'{name}.bias']) for name in expected}

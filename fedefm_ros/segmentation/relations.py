@@ -27,6 +27,7 @@ from collections.abc import Sequence
 
 import cv2
 
+from fedefm_ros.segmentation.centerline import by_count
 from fedefm_ros.segmentation.instrument import Instrument
 
 import numpy as np
@@ -60,11 +61,7 @@ def lines_of(pieces: Sequence[Instrument]) -> np.ndarray:
     """Return the pieces' centrelines by ``POINTS`` each, (N, POINTS, 2) float32 pixels."""
     found = np.empty((len(pieces), POINTS, 2), np.float32)
     for line, piece in zip(found, pieces):
-        steps = np.hypot(*np.diff(piece.centerline, axis=0).T)
-        along = np.concatenate([[0.0], np.cumsum(steps)])
-        places = np.linspace(0.0, along[-1], POINTS)
-        for axis in (0, 1):
-            line[:, axis] = np.interp(places, along, piece.centerline[:, axis])
+        line[:] = by_count(piece.centerline, POINTS)
     return found
 
 
