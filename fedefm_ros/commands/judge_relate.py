@@ -32,9 +32,12 @@ def relate(
     validation: Annotated[Path, typer.Option(
         help='Another such folder, of another seed: the limit is chosen on it.')],
     out: Annotated[Path, typer.Option('-o', '--out', help='The judge that is written.')],
-    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps.')] = 1200,
+    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps.')] = 2500,
     batch: Annotated[int, typer.Option(min=1, help='Frames a step.')] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help='Peak learning rate.')] = 1e-3,
+    otherwise: Annotated[int, typer.Option(
+        min=0, help='How often each frame is learnt of once more, its pieces shown as another '
+        'X-ray machine might show them.')] = 1,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -58,8 +61,8 @@ def relate(
     if out.resolve() == judge.resolve():
         raise FedefmError(f'{out} is the judge itself, which stays as it is: take another file')
     torch.set_num_threads(threads)
-    plan = RelationsPlan(steps=steps, batch=batch, learning_rate=learning_rate, kept=kept,
-                         seed=seed)
+    plan = RelationsPlan(steps=steps, batch=batch, learning_rate=learning_rate,
+                         otherwise=otherwise, kept=kept, seed=seed)
     collections = [collection_of(folder) for folder in [*folders, validation]]
     with output.progress('training', steps) as advance:
         model_id, scores = learn_relations(

@@ -21,6 +21,7 @@ from pathlib import Path
 from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.judge_worth import check_validation, worth
+from fedefm_ros.learning.learnt_of import learnt_of
 from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.segmentation.judge import BACKBONE
 
@@ -55,8 +56,7 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
         if known.get('made_for') != collection.made_for:
             raise FedefmError(f'{path} is a judge of what other models find than those of the '
                               'validation pieces')
-        if any(collection.shows_frames_of(Collection(**one))
-               for one in known.get('collections', [])[:-1]):
+        if any(collection.shows_frames_of(one) for one in learnt_of(known, path)):
             raise FedefmError(f'the validation pieces show frames that {path} was trained on')
     spec = checkpoints[1].spec
     start_of = {one.model_id: one.spec.provenance.get('plan', {}).get('start')

@@ -22,7 +22,10 @@ from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
 from fedefm_ros.backbones.piece_judge import PieceJudge
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.judge_worth import check_validation, frames_of, said_of, worth
-from fedefm_ros.learning.pieces import Collection, Pieces
+from fedefm_ros.learning.judging import JudgePlan
+from fedefm_ros.learning.learnt_of import also_of, learnt_of
+from fedefm_ros.learning.piece_samples import TrainingPieces
+from fedefm_ros.learning.pieces import Collection, Piece, Pieces
 from fedefm_ros.segmentation.judge import BACKBONE
 from fedefm_ros.segmentation.relations import KNOWN, known, RELATIONS, relations, SAID, SCALE
 
@@ -34,6 +37,8 @@ from torch import nn
 # Of a frame, the longest that are learnt of. One in a hundred has more, and all frames would take
 # the time of the one that has most; what is said of more pieces is weighed all the same.
 _MOST = 12
+# How pieces are shown otherwise.
+_SHOWN = JudgePlan(noise=3.0, hidden=0.3, appearance=0.6)
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,15 @@ class RelationsPlan:
     by heart.
     """
 
-    steps: int = 1200
+    steps: int = 2500
     batch: int = 128
     """Frames a step."""
     learning_rate: float = 1e-3
     """At its peak: it rises and falls once (Smith and Topin, arXiv:1708.07120)."""
     weight_decay: float = 0.2
     dropout: float = 0.3
+    otherwise: int = 1
+    """How often each frame is learnt of once more, its pieces shown as another machine might."""
     widths: tuple[int, int, int, int] = (48, 48, 32, 48)
     """Of what a piece is, of a message's two layers, and of what is made of both."""
     kept: float = 0.975
@@ -68,8 +75,7 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
 
     All other weights are as they were; the limit is chosen anew.
 
-    :param training: pieces of frames that the judge was not trained on, as its file tells them:
-        those of its last training.
+    :param training: pieces of frames that the judge was not trained on, as its file tells them.
     :param collections: where the pieces come from, those of validation last.
     :param report: told the step and its loss.
     :raises FedefmError: the file is no judge, or the pieces are not of such models, or of frames
@@ -82,8 +88,8 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
     provenance = checkpoint.spec.provenance
     if any(one.made_for != provenance.get('made_for') for one in collections):
         raise FedefmError(f'{judge} is a judge of what other models find than those of the pieces')
-    if any(one.shows_frames_of(Collection(**other)) for one in collections
-           for other in provenance.get('collections', [])[:-1]):
+    before = learnt_of(provenance, judge)
+    if any(one.shows_frames_of(other) for one in collections for other in before):
         raise FedefmError(f'the pieces show frames that {judge} was trained on, of which it is '
                           'surer than of others: collect some of another seed')
     if any(one.shows_frames_of(collections[-1]) for one in collections[:-1]):
@@ -95,33 +101,57 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
     network = PieceJudge(**{**mine.config, 'relations': plan.widths})
     network.relations.dropout.p = plan.dropout
     network.load_state_dict(mine.state_dict(), strict=False)
-    data = _frames(said_of(mine.eval(), training, walls=False)[0], training)
-    _train(network.relations, data, plan, report)
+    said = [said_of(mine.eval(), pieces, walls=False)[0] for pieces in (
+        training, *(_Otherwise(training, (plan.seed, time)) for time in range(plan.otherwise)))]
+    _train(network.relations, _frames(said, training), plan, report)
     scores, limit = worth(network.eval(), validation, plan.kept)
     model_id = save_checkpoint(out, network, replace(
         checkpoint.spec, config=network.config, min_confidence=limit, provenance={
-            **provenance, 'validation': scores, 'relations': {
+            **provenance, 'validation': scores,
+            'learnt_of': also_of(before, collections[:-1]), 'relations': {
                 'plan': asdict(plan), 'judge': checkpoint.model_id, 'pieces': len(training),
                 'collections': [asdict(one) for one in collections]}}))
     return model_id, scores
 
 
-def _frames(chances: np.ndarray, pieces: Pieces) -> tuple[torch.Tensor, ...]:
+class _Otherwise(Sequence):
+    """Pieces as training shows them: a judge is less sure of them, as of another machine's."""
+
+    def __init__(self, pieces: Pieces, seed: tuple[int, int]):
+        self._pieces, self._seed = pieces, seed
+        self._shown = TrainingPieces(pieces, _SHOWN)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __getitem__(self, number: int) -> Piece:
+        piece = self._pieces[number]
+        rng = np.random.default_rng((*self._seed, number))
+        strip, overview, ends, facts, _ = (one.numpy()
+                                           for one in self._shown.sample(rng, *piece)[0])
+        return piece._replace(strip=strip, overview=overview, ends=ends, facts=facts)
+
+
+def _frames(said: Sequence[np.ndarray], pieces: Pieces) -> tuple[torch.Tensor, ...]:
     """
     Return what is known of each frame's longest pieces, (F, N, ...).
 
-    What they are known to be, how they lie to each other, which are there, what they are.
+    What they are known to be, (times, F, N, KNOWN), how they lie to each other, which are there,
+    what they are.
+
+    :param said: the probabilities of all pieces, (P, 3), each time.
     """
     numbers = [frame[:_MOST] for frame in frames_of(pieces)]
     most = max(map(len, numbers))
     shape = len(numbers), most
-    of_pieces = np.zeros((*shape, KNOWN), np.float32)
+    of_pieces = np.zeros((len(said), *shape, KNOWN), np.float32)
     between = np.zeros((*shape, most, RELATIONS), np.float32)
     there = np.zeros(shape, bool)
     answers = np.zeros(shape, np.int64)
     for row, mine in enumerate(numbers):
         count = len(mine)
-        of_pieces[row, :count] = known(chances[mine], pieces.lines[mine])
+        for time, chances in enumerate(said):
+            of_pieces[time, row, :count] = known(chances[mine], pieces.lines[mine])
         between[row, :count, :count] = relations(pieces.lines[mine])
         there[row, :count] = True
         answers[row, :count] = pieces.answers[mine]
@@ -135,9 +165,12 @@ def _train(network: nn.Module, data: tuple[torch.Tensor, ...], plan: RelationsPl
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate,
                                                    total_steps=plan.steps)
     network.train()
+    known_each_time, *others = data
     for step in range(1, plan.steps + 1):
-        some = torch.randint(len(data[0]), (plan.batch,))
-        of_pieces, between, there, answers = (part[some] for part in data)
+        some = torch.randint(len(others[0]), (plan.batch,))
+        times = torch.randint(len(known_each_time), (plan.batch,))
+        of_pieces, (between, there, answers) = known_each_time[times, some], (
+            part[some] for part in others)
         logits = of_pieces[..., :SAID] * SCALE + network(of_pieces, between, there)
         loss = nn.functional.cross_entropy(logits[there], answers[there])
         if not loss.isfinite():

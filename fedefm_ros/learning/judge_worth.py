@@ -14,11 +14,13 @@
 
 """What a judge of pieces says of them in torch, and what that is worth."""
 
+from collections.abc import Sequence
+
 from fedefm_ros.backbones.piece_judge import PieceJudge, scaled, scaled_ends
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.piece_measures import measures, tip_measures, wall_measures
 from fedefm_ros.learning.piece_samples import kinds_of
-from fedefm_ros.learning.pieces import Pieces
+from fedefm_ros.learning.pieces import Piece, Pieces
 from fedefm_ros.segmentation.judgement import MOST_PIECES
 from fedefm_ros.segmentation.piece_network import OUTLINE_CHANNELS
 from fedefm_ros.segmentation.relations import Relations
@@ -52,7 +54,8 @@ def said(network: PieceJudge, strips: torch.Tensor, overviews: torch.Tensor, end
     return (*network(strips, overviews, facts), network.tips(ends).reshape(-1, 2, 3), at_walls)
 
 
-def said_of(network: PieceJudge, pieces: Pieces, device: torch.device = torch.device('cpu'), *,
+def said_of(network: PieceJudge, pieces: Sequence[Piece],
+            device: torch.device = torch.device('cpu'), *,
             walls: bool = True) -> tuple[np.ndarray, ...]:
     """
     Return what a network says of pieces, as ``PieceNetwork`` does.

@@ -27,6 +27,7 @@ from fedefm_ros.backbones.piece_judge import BRANCHES, PieceJudge
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.files import write_atomically
 from fedefm_ros.learning.judge_worth import check_validation, frames_of, said, said_of, worth
+from fedefm_ros.learning.learnt_of import also_of, learnt_of
 from fedefm_ros.learning.loop import Loop
 from fedefm_ros.learning.piece_samples import TrainingPieces, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
@@ -122,7 +123,14 @@ class JudgeTrainer(Loop):
         super().__init__(_network(plan, start), plan, folder, device, workers)
         if self.network.relations is not None:
             frames_of(validation)
-        self._start = read_description(read_file(start, MAX_BYTES))[0] if plan.start else None
+        self._start, before = None, []
+        if plan.start:
+            self._start = read_description(read_file(start, MAX_BYTES))[0]
+            before = learnt_of(self._start.provenance, start)
+        if any(one.shows_frames_of(collections[-1]) for one in before):
+            raise FedefmError(f'the validation pieces show frames that {start} was trained on: '
+                              'collect some of another seed')
+        self._learnt_of = also_of(before, collections[:-1])
         self.log: list[dict] = []
         state = self.saved()
         if state:
@@ -202,7 +210,8 @@ class JudgeTrainer(Loop):
             min_confidence=limit, provenance={
                 'made_for': self._made_for, 'plan': asdict(self.plan), 'steps_done': self.step,
                 'pieces': len(self._training), 'frames': self._training.frames,
-                'collections': json.loads(self._of)['collections'], 'validation': scores,
+                'collections': json.loads(self._of)['collections'],
+                'learnt_of': self._learnt_of, 'validation': scores,
                 **({'start': self._start.provenance} if self.plan.walls_only else {})}))
         self.save(of=self._of, log=json.dumps(self.log))
         lines = ''.join(json.dumps(row) + '\n' for row in self.log)

@@ -145,13 +145,17 @@ def _keep_to(path: Path, collection: Collection) -> None:
     write_atomically(path, json.dumps(asdict(collection), indent=1).encode())
 
 
+def collection_from(values: dict) -> Collection:
+    """Return what JSON tells of a collection; TypeError, ValueError or KeyError where none."""
+    return Collection(**{**values, 'models': tuple(values['models']),
+                         'scenes': tuple(values['scenes'])})
+
+
 def collection_of(folder: Path) -> Collection:
     """Return where the pieces of a folder come from; raises FedefmError where it has none."""
     path = folder / _SOURCE
     try:
-        values = json.loads(path.read_text())
-        return Collection(**{**values, 'models': tuple(values['models']),
-                             'scenes': tuple(values['scenes'])})
+        return collection_from(json.loads(path.read_text()))
     except OSError as error:
         raise FedefmError(f'{path}: {error.strerror or error}; ./run judge collect makes such a '
                           'folder') from error

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from fedefm_ros.backbones.checkpoint import load_checkpoint, read_description, read_file
 from fedefm_ros.errors import FedefmError
+from fedefm_ros.learning import judge_relations
 from fedefm_ros.learning.averaged_judge import average_judges
 from fedefm_ros.learning.judge_relations import learn_relations, RelationsPlan
 from fedefm_ros.learning.judge_worth import frames_of, said_of, weighed
@@ -39,7 +40,8 @@ from test_judging import COLLECTIONS, judge_of, PLAN, write_pieces
 ALONG = np.linspace(0.0, 1.0, POINTS)[:, None]
 # What relations are learnt of: frames that the judge never saw, and others.
 OTHERS = tuple(replace(COLLECTIONS[0], seed=seed) for seed in (3, 4))
-SHORT = RelationsPlan(steps=300, batch=32, learning_rate=1e-2, widths=(12, 12, 8, 12), dropout=0.0)
+SHORT = RelationsPlan(steps=300, batch=32, learning_rate=1e-2, widths=(12, 12, 8, 12), dropout=0.0,
+                      otherwise=0)
 
 
 def in_frames(pieces, seed):
@@ -116,6 +118,30 @@ def test_the_same_plan_makes_the_same_judge(sets, judge, tmp_path):
     ids = [learn_relations(judge, *sets[1:], OTHERS, replace(plan, seed=seed),
                            tmp_path / 'judge.safetensors')[0] for seed in (1, 1, 2)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_frames_are_learnt_of_otherwise_too(sets, judge, tmp_path, monkeypatch):
+    shown = []
+    own = judge_relations.said_of
+
+    def said(network, pieces, *others, **more):
+        shown.append(pieces)
+        return own(network, pieces, *others, **more)
+
+    monkeypatch.setattr(judge_relations, 'said_of', said)
+    plan = replace(SHORT, steps=5)
+    ids = [learn_relations(judge, *sets[1:], OTHERS, replace(plan, otherwise=times),
+                           tmp_path / 'judge.safetensors')[0] for times in (0, 2)]
+    assert ids[0] != ids[1]
+    _, mine, once, twice = shown
+    assert mine is sets[1] and len(once) == len(mine)
+    assert np.array_equal(once[7].strip, once[7].strip)
+    for other in (mine, twice):
+        for name in ('strip', 'overview', 'ends', 'facts'):
+            one, two = getattr(once[7], name), getattr(other[7], name)
+            assert one.dtype == two.dtype and one.shape == two.shape
+        assert not np.array_equal(once[7].strip, other[7].strip)
+    assert once[7].answer == mine[7].answer
 
 
 def test_what_is_said_is_what_the_running_judge_says(sets, related):
