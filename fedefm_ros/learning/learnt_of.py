@@ -30,8 +30,8 @@ def learnt_of(provenance: dict, judge: Path) -> list[Collection]:
 
     :raises FedefmError: what it tells are none.
     """
-    told = provenance.get('learnt_of', provenance.get('collections', [])[:-1])
     try:
+        told = provenance.get('learnt_of', provenance.get('collections', [])[:-1])
         return [collection_from(one) for one in told]
     except (TypeError, ValueError, KeyError) as error:
         raise FedefmError(f'{judge} does not tell what it was trained on: {error!r}') from error

@@ -87,6 +87,8 @@ def test_an_earlier_version_told_of_the_last_training(tmp_path):
     told = [asdict(one) for one in (FIRST, SECOND, VALIDATION)]
     assert learnt_of({'collections': told}, tmp_path) == [FIRST, SECOND]
     assert learnt_of({}, tmp_path) == []
+    with pytest.raises(FedefmError, match='does not tell what it was trained on'):
+        learnt_of({'collections': 7}, tmp_path)
 
 
 def test_each_is_told_once():
