@@ -19,6 +19,7 @@ from fedefm_ros.learning.piece_samples import at_places, walls_at_places
 from fedefm_ros.learning.piece_truth import UNTOLD
 from fedefm_ros.learning.pieces import Pieces
 from fedefm_ros.segmentation.division import divided
+from fedefm_ros.segmentation.judgement import by_length
 from fedefm_ros.segmentation.piece_network import COLUMNS, GRAIN
 
 import numpy as np
@@ -37,18 +38,19 @@ def measures(chances: np.ndarray, places: np.ndarray, pieces: Pieces,
     The measures: the area under the curve of true and false pieces; false instruments a frame
     where ``KEPT`` of the true length stay; the share of the length of either class that is called
     the other; the share of the places of true pieces that are called what they are not, nothing
-    or another class, as wholes and as they are ``divided``.
+    or another class, as wholes and as they are ``divided``. What stays is decided ``by_length``.
 
     :param chances: (N, 3).
     :param places: (N, places, 3).
     """
     true, length = pieces.answers > 0, pieces.lengths
     sure = 1.0 - chances[:, 0]
-    order = sure.argsort(kind='stable')
     positive, negative = int(true.sum()), int((~true).sum())
     # Mann and Whitney's statistic: the share of pairs in the right order, ties half.
     scores = {'area': float((rankdata(sure)[true].sum() - positive * (positive + 1) / 2)
                             / (positive * negative))}
+    sure = by_length(sure, length)
+    order = sure.argsort(kind='stable')
 
     def limit_of(share: float) -> float:
         """Return the highest limit at which so much of the true length stays."""

@@ -61,6 +61,8 @@ _NOW = 0.3
 # Share of the limit that is enough for a piece that stayed in the frame before: an instrument that
 # was shown is not given up while it is in doubt only (hysteresis, as Canny's edges have it).
 _STAYING = 0.5
+# Pixels of a piece for which the limit holds as it is, and of what counts as short and long.
+_USUAL, _SHORT, _LONG = 80.0, 20.0, 200.0
 # Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
 # takes for an instrument by default.
 _SHORTEST = 12.0
@@ -102,6 +104,21 @@ class Judged:
     """What the next frame is to know of this one."""
 
 
+def by_length(sure: np.ndarray | float, length: np.ndarray | float) -> np.ndarray | float:
+    """
+    Return how sure one has to be of a piece of usual length for as little harm.
+
+    A false instrument is one however long it is, but the longer a true one is the more is lost
+    with it: of a long piece one may be less sure, of a short one one has to be surer. Its odds
+    are multiplied by the square root of its length, halfway between not at all and wholly.
+
+    :param sure: probability that a piece is an instrument.
+    :param length: pixels.
+    """
+    more = np.sqrt(np.clip(length, _SHORT, _LONG) / _USUAL)
+    return sure * more / (sure * more + (1.0 - sure))
+
+
 def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, prepared: Prepared,
            pieces: Sequence[Instrument], judge: Judge, limit: float, *,
            before: Sequence[Opinion] = ()) -> Judged:
@@ -111,7 +128,7 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     A piece may be two instruments, one after the other, or one and what is none (``divided``).
     What is said of a piece is what the judge says now and what was said of the piece there in the
     frame before, weighed: one look in doubt takes out no instrument that was seen well. One of
-    which half stayed there needs half of the limit.
+    which half stayed there needs half of the limit, however long it is.
     The edges of what stays go to the walls that the judge sees, and between them all is of one
     class (``outlines.outlined``); that is not counted.
 
@@ -120,7 +137,7 @@ def judged(mask: np.ndarray, otherwise: np.ndarray, probability: np.ndarray, pre
     :param probability: (H, W) uint8 of any instrument, 255 = sure.
     :param prepared: the network's input; its image is (H, W).
     :param pieces: instruments found in the mask; the 24 longest are judged.
-    :param limit: least probability that a piece is an instrument.
+    :param limit: least probability that a piece is an instrument, of usual length (``by_length``).
     :param before: the opinions of the frame before; none where this one follows no other.
     :returns: what became of them; the given arrays are not changed.
     """
@@ -182,10 +199,10 @@ def _smoothed(piece: Instrument, chances: np.ndarray, said: np.ndarray,
     Return what is said of a piece now and was of that which half of it lies on, if any, weighed.
 
     :param said: (N, 3) now, of its points.
-    :param limit: least probability with which it stays if it did not before.
+    :param limit: least probability, ``by_length``, with which it stays if it did not before.
     """
     line = piece.centerline
-    best, most = None, 0.5
+    best, most, stayed = None, 0.5, False
     for opinion in before:
         away = np.hypot(*(line[:, None] - opinion.centerline[None]).transpose(2, 0, 1))
         close = away.min(1) <= near
@@ -196,8 +213,10 @@ def _smoothed(piece: Instrument, chances: np.ndarray, said: np.ndarray,
         mean = _NOW * said + (1.0 - _NOW) * opinion.at_points[nearest]
         said = np.where(close[:, None], mean, said)
         chances = _NOW * chances + (1.0 - _NOW) * opinion.chances
-        limit *= _STAYING if opinion.stays[nearest[close]].mean() >= 0.5 else 1.0
-    return Opinion(line, chances, said, np.full(len(line), chances[1:].sum() >= limit))
+        stayed = opinion.stays[nearest[close]].mean() >= 0.5
+    sure = float(chances[1:].sum())
+    stays = sure >= _STAYING * limit if stayed else by_length(sure, piece.length_px) >= limit
+    return Opinion(line, chances, said, np.full(len(line), stays))
 
 
 def _outlines(lines: Sequence[Sections], kinds: Sequence[np.ndarray], seen: np.ndarray,

@@ -55,13 +55,26 @@ def test_measures_are_those_counted_by_hand():
     # All of the length needs the least sure true one, and with it one false.
     assert scores['false_at_98'] == 0.5
     assert scores['wrong_catheter'] == 0 and scores['wrong_guidewire'] == pytest.approx(0.6)
-    assert limit == pytest.approx(0.8)
+    # That of the second, 0.8 and 60 px long, as if it were of 80.
+    assert limit == pytest.approx(0.77599, abs=1e-5)
     # Of nine places two are the wire's that comes out of a catheter, two the wire's that is called
     # a catheter, one is nothing behind a wire. Divided, the first and the last are right; the wire
     # that is called a catheter is so all along, and the whole decides.
     assert scores['wrong_as_wholes'] == pytest.approx(5 / 9)
     assert scores['wrong_divided'] == pytest.approx(2 / 9)
-    assert measures(chances, PLACES, Known, 0.81)[1] == pytest.approx(0.4)
+    assert measures(chances, PLACES, Known, 0.81)[1] == pytest.approx(0.32037, abs=1e-5)
+
+
+def test_a_long_false_piece_stays_before_a_short_one_of_which_the_judge_is_surer():
+    class OneEach(Known):
+        answers = np.array([GUIDEWIRE, 0])
+        lengths = np.array([30.0, 150.0])
+        parts = Known.parts[[1, 2]]
+
+    chances = np.array([[0.38, 0.02, 0.6], [0.42, 0.55, 0.03]])
+    scores, limit = measures(chances, PLACES[[1, 2]], OneEach, 0.9)
+    assert scores['area'] == 1 and scores['false_at_98'] == 0.5
+    assert limit == pytest.approx(0.49978, abs=1e-4)
 
 
 def test_equal_chances_count_half():

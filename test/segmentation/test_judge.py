@@ -18,22 +18,26 @@ from dataclasses import replace
 
 import cv2
 
+from fedefm_ros.backbones.piece_judge import PieceJudge
 from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.segmentation import parts as parts_module
 from fedefm_ros.segmentation.geometry import analyse
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.segmentation.judge import Judge
+from fedefm_ros.segmentation.judgement import by_length
 from fedefm_ros.segmentation.judgement import judged
 from fedefm_ros.segmentation.judgement import Opinion
 from fedefm_ros.segmentation.piece_network import GRAIN
 from fedefm_ros.segmentation.preprocess import prepare
 from fedefm_ros.segmentation.relations import POINTS
 
-from judges import save_judge_by_length, SeesNoWalls
+from judges import save_judge, save_judge_by_length, SeesNoWalls, SMALL
 
 import numpy as np
 
 import pytest
+
+import torch
 
 
 def frame(*lines, size=256):
@@ -79,6 +83,26 @@ def test_a_lower_limit_keeps_what_the_judge_would_take_out(tmp_path):
     assert np.array_equal(result, mask)
 
 
+@pytest.mark.parametrize('length,enough', [
+    (10, 0.667), (20, 0.667), (80, 0.5), (125, 0.445), (200, 0.388), (500, 0.388)])
+def test_of_a_long_piece_one_may_be_less_sure(length, enough):
+    """At a limit of a half: odds of the square root of 80 px by its length."""
+    assert by_length(enough - 0.002, length) < 0.5 < by_length(enough + 0.002, length)
+    assert by_length(0.0, length) == 0 and by_length(1.0, length) == 1
+
+
+def test_a_long_piece_stays_by_what_takes_a_short_one_out(tmp_path):
+    """The limit holds for 80 px as it is; this judge says 0.45 of any piece."""
+    network = PieceJudge(**SMALL)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.answer.bias[:] = torch.tensor([0.55, 0.44, 0.01]).log()
+    judge = Judge(save_judge(tmp_path / 'judge.safetensors', network))
+    mask, result = judged_frame(judge, LONG, SHORT)
+    assert np.array_equal(result[:80], mask[:80]) and mask[80:].any() and not result[80:].any()
+
+
 @pytest.mark.parametrize('angle', [90, 45, 20, 10])
 def test_a_crossing_stays_with_the_piece_that_stays(tmp_path, angle):
     """Also where the network was surer of the line that goes."""
@@ -105,7 +129,7 @@ def test_what_was_seen_well_in_the_frame_before_stays_in_one_in_doubt(tmp_path):
     """
     The judge says nothing of 0.99 here; what was said before is seven tenths of what counts.
 
-    With a limit of 0.45; half of it is enough for what stayed in the frame before.
+    With a limit of 0.47; half of it is enough for what stayed in the frame before.
     """
     judge = Judge(save_judge_by_length(tmp_path / 'judge.safetensors', 300))
     prepared, mask, probability = frame(LONG)
@@ -117,7 +141,7 @@ def test_what_was_seen_well_in_the_frame_before_stays_in_one_in_doubt(tmp_path):
                        np.full(len(line), stayed))
 
     def done(*before):
-        return judged(mask, mask, probability, prepared, pieces, judge, 0.45, before=before)
+        return judged(mask, mask, probability, prepared, pieces, judge, 0.47, before=before)
 
     sure = np.array([0.0, 0.9, 0.1])
     assert done().taken_out == 1 and done().opinions[0].chances[0] > 0.98
