@@ -32,7 +32,7 @@ def relate(
     validation: Annotated[Path, typer.Option(
         help='Another such folder, of another seed: the limit is chosen on it.')],
     out: Annotated[Path, typer.Option('-o', '--out', help='The judge that is written.')],
-    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps.')] = 2500,
+    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps.')] = 5000,
     batch: Annotated[int, typer.Option(min=1, help='Frames a step.')] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help='Peak learning rate.')] = 1e-3,
     otherwise: Annotated[int, typer.Option(

@@ -27,7 +27,8 @@ from fedefm_ros.learning.learnt_of import also_of, learnt_of
 from fedefm_ros.learning.piece_samples import TrainingPieces
 from fedefm_ros.learning.pieces import Collection, Piece, Pieces
 from fedefm_ros.segmentation.judge import BACKBONE
-from fedefm_ros.segmentation.relations import KNOWN, known, RELATIONS, relations, SAID, SCALE
+from fedefm_ros.segmentation.relations import KNOWN, known, POINTS, RELATIONS, relations, SAID
+from fedefm_ros.segmentation.relations import SCALE
 
 import numpy as np
 
@@ -37,6 +38,9 @@ from torch import nn
 # Of a frame, the longest that are learnt of. One in a hundred has more, and all frames would take
 # the time of the one that has most; what is said of more pieces is weighed all the same.
 _MOST = 12
+# Up to such a share of a line is missing at either end where its piece is shown otherwise: of
+# another machine's instruments networks see less, and what meets what is told by the ends.
+_CUT = 0.15
 # How pieces are shown otherwise.
 _SHOWN = JudgePlan(noise=3.0, hidden=0.3, appearance=0.6)
 
@@ -50,7 +54,7 @@ class RelationsPlan:
     by heart.
     """
 
-    steps: int = 2500
+    steps: int = 5000
     batch: int = 128
     """Frames a step."""
     learning_rate: float = 1e-3
@@ -59,6 +63,8 @@ class RelationsPlan:
     dropout: float = 0.3
     otherwise: int = 1
     """How often each frame is learnt of once more, its pieces shown as another machine might."""
+    missed: float = 0.2
+    """Share of the pieces that are not there, others each time: a network does not find all."""
     widths: tuple[int, int, int, int] = (48, 48, 32, 48)
     """Of what a piece is, of a message's two layers, and of what is made of both."""
     kept: float = 0.975
@@ -101,8 +107,9 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
     network = PieceJudge(**{**mine.config, 'relations': plan.widths})
     network.relations.dropout.p = plan.dropout
     network.load_state_dict(mine.state_dict(), strict=False)
-    said = [said_of(mine.eval(), pieces, walls=False)[0] for pieces in (
-        training, *(_Otherwise(training, (plan.seed, time)) for time in range(plan.otherwise)))]
+    shown = [training, *(_Otherwise(training, (plan.seed, time))
+                         for time in range(plan.otherwise))]
+    said = [(said_of(mine.eval(), pieces, walls=False)[0], pieces.lines) for pieces in shown]
     _train(network.relations, _frames(said, training), plan, report)
     scores, limit = worth(network.eval(), validation, plan.kept)
     model_id = save_checkpoint(out, network, replace(
@@ -121,6 +128,19 @@ class _Otherwise(Sequence):
         self._pieces, self._seed = pieces, seed
         self._shown = TrainingPieces(pieces, _SHOWN)
 
+    @property
+    def lines(self) -> np.ndarray:
+        """Return the pieces' lines, (N, POINTS, 2), cut short."""
+        lines = self._pieces.lines
+        rng = np.random.default_rng(self._seed)
+        first, last = rng.uniform(0.0, _CUT, (2, len(lines), 1)) * (POINTS - 1)
+        places = first + np.linspace(0.0, 1.0, POINTS) * (POINTS - 1 - first - last)
+        below = np.minimum(places.astype(int), POINTS - 2)
+        each = np.arange(len(lines))[:, None]
+        share = (places - below)[..., None]
+        return ((1.0 - share) * lines[each, below] + share * lines[each, below + 1]).astype(
+            lines.dtype)
+
     def __len__(self) -> int:
         return len(self._pieces)
 
@@ -132,27 +152,28 @@ class _Otherwise(Sequence):
         return piece._replace(strip=strip, overview=overview, ends=ends, facts=facts)
 
 
-def _frames(said: Sequence[np.ndarray], pieces: Pieces) -> tuple[torch.Tensor, ...]:
+def _frames(said: Sequence[tuple[np.ndarray, np.ndarray]],
+            pieces: Pieces) -> tuple[torch.Tensor, ...]:
     """
     Return what is known of each frame's longest pieces, (F, N, ...).
 
-    What they are known to be, (times, F, N, KNOWN), how they lie to each other, which are there,
-    what they are.
+    What they are known to be, (times, F, N, KNOWN), how they lie to each other, likewise, which
+    are there, what they are.
 
-    :param said: the probabilities of all pieces, (P, 3), each time.
+    :param said: the probabilities of all pieces, (P, 3), and their lines, each time.
     """
     numbers = [frame[:_MOST] for frame in frames_of(pieces)]
     most = max(map(len, numbers))
     shape = len(numbers), most
     of_pieces = np.zeros((len(said), *shape, KNOWN), np.float32)
-    between = np.zeros((*shape, most, RELATIONS), np.float32)
+    between = np.zeros((len(said), *shape, most, RELATIONS), np.float32)
     there = np.zeros(shape, bool)
     answers = np.zeros(shape, np.int64)
     for row, mine in enumerate(numbers):
         count = len(mine)
-        for time, chances in enumerate(said):
-            of_pieces[time, row, :count] = known(chances[mine], pieces.lines[mine])
-        between[row, :count, :count] = relations(pieces.lines[mine])
+        for time, (chances, lines) in enumerate(said):
+            of_pieces[time, row, :count] = known(chances[mine], lines[mine])
+            between[time, row, :count, :count] = relations(lines[mine])
         there[row, :count] = True
         answers[row, :count] = pieces.answers[mine]
     return tuple(map(torch.from_numpy, (of_pieces, between, there, answers)))
@@ -165,12 +186,13 @@ def _train(network: nn.Module, data: tuple[torch.Tensor, ...], plan: RelationsPl
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate,
                                                    total_steps=plan.steps)
     network.train()
-    known_each_time, *others = data
+    of_pieces_each_time, between_each_time, *others = data
     for step in range(1, plan.steps + 1):
         some = torch.randint(len(others[0]), (plan.batch,))
-        times = torch.randint(len(known_each_time), (plan.batch,))
-        of_pieces, (between, there, answers) = known_each_time[times, some], (
-            part[some] for part in others)
+        times = torch.randint(len(of_pieces_each_time), (plan.batch,))
+        of_pieces, between = of_pieces_each_time[times, some], between_each_time[times, some]
+        there, answers = (part[some] for part in others)
+        there = there & (torch.rand(there.shape) >= plan.missed)
         logits = of_pieces[..., :SAID] * SCALE + network(of_pieces, between, there)
         loss = nn.functional.cross_entropy(logits[there], answers[there])
         if not loss.isfinite():

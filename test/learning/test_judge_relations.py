@@ -41,7 +41,7 @@ ALONG = np.linspace(0.0, 1.0, POINTS)[:, None]
 # What relations are learnt of: frames that the judge never saw, and others.
 OTHERS = tuple(replace(COLLECTIONS[0], seed=seed) for seed in (3, 4))
 SHORT = RelationsPlan(steps=300, batch=32, learning_rate=1e-2, widths=(12, 12, 8, 12), dropout=0.0,
-                      otherwise=0)
+                      otherwise=0, missed=0.0)
 
 
 def in_frames(pieces, seed):
@@ -142,6 +142,35 @@ def test_frames_are_learnt_of_otherwise_too(sets, judge, tmp_path, monkeypatch):
             assert one.dtype == two.dtype and one.shape == two.shape
         assert not np.array_equal(once[7].strip, other[7].strip)
     assert once[7].answer == mine[7].answer
+    # Their lines are cut short, elsewhere each time: straight ones stay on themselves.
+    straight = np.flatnonzero(np.ptp(mine.lines[..., 1], axis=1) == 0)
+    before, after, other = (pieces.lines[straight] for pieces in (mine, once, twice))
+    assert after.shape == before.shape and after.dtype == before.dtype
+    assert np.array_equal(after, once.lines[straight]) and not np.array_equal(after, other)
+    assert np.allclose(after[..., 1], before[..., 1], atol=1e-3)
+    share = np.ptp(after[..., 0], axis=1) / np.ptp(before[..., 0], axis=1)
+    assert 0.7 <= share.min() < 0.76 and 0.94 < share.max() <= 1.0
+    for end in (0, -1):
+        short = (after[:, end, 0] - before[:, end, 0]) / np.ptp(before[..., 0], axis=1)
+        assert 0.12 < np.abs(short).max() <= 0.15 + 1e-4
+    assert np.allclose(np.diff(after[..., 0], 2), 0.0, atol=1e-3)
+
+
+def test_pieces_are_missed_as_often_as_the_plan_says(sets, judge, tmp_path, monkeypatch):
+    there = []
+
+    def cross_entropy(logits, answers):
+        there.append(len(answers))
+        return own(logits, answers)
+
+    own = judge_relations.nn.functional.cross_entropy
+    monkeypatch.setattr(judge_relations.nn.functional, 'cross_entropy', cross_entropy)
+    for missed in (0.0, 0.4):
+        there.clear()
+        learn_relations(judge, *sets[1:], OTHERS, replace(SHORT, steps=40, missed=missed),
+                        tmp_path / 'judge.safetensors')
+        assert np.sum(there) / (40 * 64) == pytest.approx(1.0 - missed, abs=0.04)
+        assert (len(set(there)) == 1) == (missed == 0.0)
 
 
 def test_what_is_said_is_what_the_running_judge_says(sets, related):
