@@ -12,10 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Collect pieces that a model finds, train a judge of them, relate them (sub-commands)."""
+"""Collect pieces that a model finds, train a judge of them, set its limit (sub-commands)."""
 
 from fedefm_ros.commands import judge_average
 from fedefm_ros.commands import judge_collect
+from fedefm_ros.commands import judge_limit
 from fedefm_ros.commands import judge_relate
 from fedefm_ros.commands import judge_train
 
@@ -26,3 +27,4 @@ app.command('collect')(judge_collect.collect)
 app.command('train')(judge_train.train)
 app.command('average')(judge_average.average)
 app.command('relate')(judge_relate.relate)
+app.command('limit')(judge_limit.limit)

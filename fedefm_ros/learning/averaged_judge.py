@@ -21,9 +21,8 @@ from pathlib import Path
 from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.judge_worth import check_validation, worth
-from fedefm_ros.learning.learnt_of import learnt_of
+from fedefm_ros.learning.learnt_of import check_can_tell
 from fedefm_ros.learning.pieces import Collection, Pieces
-from fedefm_ros.segmentation.judge import BACKBONE
 
 import torch
 
@@ -50,14 +49,7 @@ def average_judges(older: Path, newer: Path, share: float, validation: Pieces,
     paths = (older, newer, *between)
     checkpoints = [load_checkpoint(path) for path in paths]
     for path, checkpoint in zip(paths, checkpoints):
-        if checkpoint.spec.backbone != BACKBONE:
-            raise FedefmError(f'{path} is a model {checkpoint.spec.backbone!r}, no judge')
-        known = checkpoint.spec.provenance
-        if known.get('made_for') != collection.made_for:
-            raise FedefmError(f'{path} is a judge of what other models find than those of the '
-                              'validation pieces')
-        if any(collection.shows_frames_of(one) for one in learnt_of(known, path)):
-            raise FedefmError(f'the validation pieces show frames that {path} was trained on')
+        check_can_tell(collection, checkpoint.spec, path)
     spec = checkpoints[1].spec
     start_of = {one.model_id: one.spec.provenance.get('plan', {}).get('start')
                 for one in checkpoints[1:]}

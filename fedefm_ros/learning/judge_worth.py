@@ -105,11 +105,18 @@ def check_validation(pieces: Pieces) -> None:
         raise FedefmError('validation needs pieces that are instruments and such that are none')
 
 
+def said_in_frames(network: PieceJudge, pieces: Pieces,
+                   device: torch.device = torch.device('cpu')) -> tuple[np.ndarray, ...]:
+    """Return what a network says of pieces, ``said_of``, weighed where it relates them."""
+    chances, places, *others = said_of(network, pieces, device)
+    if network.relations is not None:
+        chances, places = weighed(network, chances, places, pieces)
+    return (chances, places, *others)
+
+
 def worth(network: PieceJudge, pieces: Pieces, kept: float,
           device: torch.device = torch.device('cpu')) -> tuple[dict[str, float], float]:
     """Return the measures of a network, and the limit that leaves ``kept`` of the length."""
-    chances, places, at_ends, walls = said_of(network, pieces, device)
-    if network.relations is not None:
-        chances, places = weighed(network, chances, places, pieces)
+    chances, places, at_ends, walls = said_in_frames(network, pieces, device)
     scores, limit = measures(chances, places, pieces, kept)
     return {**scores, **tip_measures(at_ends, pieces.tips), **wall_measures(walls, pieces)}, limit

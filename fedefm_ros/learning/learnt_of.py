@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from fedefm_ros.backbones.spec import ModelSpec
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning.pieces import Collection, collection_from
+from fedefm_ros.segmentation.judge import BACKBONE
 
 
 def learnt_of(provenance: dict, judge: Path) -> list[Collection]:
@@ -41,3 +43,14 @@ def also_of(before: Sequence[Collection], training: Sequence[Collection]) -> lis
     """Return the collections of all trainings, each once, as a judge's file tells them."""
     every = [*before, *training]
     return [asdict(one) for number, one in enumerate(every) if one not in every[:number]]
+
+
+def check_can_tell(collection: Collection, spec: ModelSpec, judge: Path) -> None:
+    """Raise FedefmError where the pieces of a collection cannot tell what a judge is worth."""
+    if spec.backbone != BACKBONE:
+        raise FedefmError(f'{judge} is a model {spec.backbone!r}, no judge')
+    if spec.provenance.get('made_for') != collection.made_for:
+        raise FedefmError(f'{judge} is a judge of what other models find than those of the '
+                          'validation pieces')
+    if any(collection.shows_frames_of(one) for one in learnt_of(spec.provenance, judge)):
+        raise FedefmError(f'the validation pieces show frames that {judge} was trained on')

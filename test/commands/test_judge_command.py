@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The commands `judge collect`, `judge train`, `judge average` and `judge relate`."""
+"""The commands `judge collect`, `train`, `average`, `relate` and `limit`."""
 
 import json
 from pathlib import Path
@@ -103,6 +103,14 @@ def test_a_judge_is_made_by_two_commands_and_used(collected, model, tmp_path):
     figures = json.loads((tmp_path / 'related.json').read_text())
     engine = SegmentationEngine.open(model, judge=related)
     assert engine.info.judge_id == figures['id'] and figures['plan']['steps'] == 5
+    words = ('limit', related, '--validation', validation)
+    assert '0.985' in run(*words) and 'is the judge itself' in run(*words, '-o', related, code=1)
+    run(*words, '--kept', 0.9, '-o', tmp_path / 'limit.safetensors', '--json',
+        tmp_path / 'limit.json')
+    figures = json.loads((tmp_path / 'limit.json').read_text())
+    engine = SegmentationEngine.open(model, judge=tmp_path / 'limit.safetensors')
+    assert engine.info.judge_id == figures['id'] and figures['limits'][0]['kept'] == 0.9
+    assert engine.min_confidence == pytest.approx(figures['limits'][0]['limit'])
     assert 'is the judge itself' in run(
         'relate', mean, tmp_path / 'more', '--validation', validation, '-o', mean, code=1)
     assert 'was trained on, of which it is surer' in run(
@@ -142,7 +150,8 @@ def test_what_does_not_go_together_is_refused(collected, model, tmp_path):
 
 def test_help_of_each_needs_neither_torch_nor_ros():
     for name, says in (('collect', 'same command goes on'), ('train', 'same command goes on'),
-                       ('average', 'WiSE-FT'), ('relate', 'learnt of whole frames')):
+                       ('average', 'WiSE-FT'), ('relate', 'learnt of whole frames'),
+                       ('limit', 'what other limits')):
         done = subprocess.run(
             [sys.executable, '-c', 'import sys; sys.modules["torch"] = None; '
              'sys.modules["rclpy"] = None; from fedefm_ros.cli import main; main()',
