@@ -67,7 +67,7 @@ class ModelSpec:
     normalisation: Normalisation = Normalisation()
     min_confidence: float = 0.0
     """Connected foreground of a lower mean probability is left out: chosen on validation frames,
-    since networks differ in how sure they are."""
+    since networks differ in how sure they are. Of a judge: see ``segmentation.judgement``."""
     provenance: dict = field(default_factory=dict)
     """For people: how it was trained, on what, by whom; JSON values. A judge's says for which
     models it was made."""

@@ -21,6 +21,7 @@ import socket
 from typing import Annotated
 
 from fedefm_ros.commands import output
+from fedefm_ros.commands.bench_latency import NAMESPACE
 from fedefm_ros.commands.bench_latency import one_run
 from fedefm_ros.commands.processes import Processes
 from fedefm_ros.errors import FedefmError
@@ -100,7 +101,7 @@ def _open_console(processes: Processes, shown: list[int]) -> Iterator[None]:
         raise FedefmError(f'no browser: one of {", ".join(_BROWSERS)} is needed')
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
-    processes.start('console', command(CONSOLE, namespace='bench', parameters={'port': port}))
+    processes.start('console', command(CONSOLE, namespace=NAMESPACE, parameters={'port': port}))
 
     def serves():
         with socket.socket() as line:

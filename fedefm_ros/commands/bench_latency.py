@@ -31,6 +31,9 @@ from fedefm_ros.evaluation.timing import milliseconds
 
 import typer
 
+#: Of the stations that are measured: of two measurements at a time each hears its own.
+NAMESPACE = f'bench_{os.getpid()}'
+
 
 def latency(
     sizes: Annotated[str, typer.Option(help='Image sides in pixels, by comma.')] = '512,1024',
@@ -111,7 +114,7 @@ def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threa
             beside: Callable[[Processes], AbstractContextManager] | None = None,
             precision: str = 'auto', judge: str = 'auto') -> dict:
     """
-    Publish frames to a segmentation node in namespace `bench`, and take its masks.
+    Publish frames to a segmentation node in ``NAMESPACE``, and take its masks.
 
     :param beside: what else is to run while the frames come; is entered before the first one.
     :returns: published, skipped, out_of_order; latencies and instrument_latencies in seconds.
@@ -127,17 +130,17 @@ def one_run(size: int, rate: float, frames: int, model: str, runtime: str, threa
     # For the receiver in this process and for the others, which inherit it.
     os.environ.update(dds_environment())
     with tempfile.TemporaryDirectory() as logs, Processes(Path(logs)) as processes, \
-            spinning(lambda context: StationMonitor('bench', images=False,
+            spinning(lambda context: StationMonitor(NAMESPACE, images=False,
                                                     context=context)) as monitor:
-        processes.start('segmentation', command(SEGMENTATION, namespace='bench', parameters={
+        processes.start('segmentation', command(SEGMENTATION, namespace=NAMESPACE, parameters={
             'model': model, 'runtime': runtime, 'threads': threads, 'precision': precision,
             'judge': judge}))
-        LifecycleClient(monitor, '/bench/segmentation', processes.check).bring_to(ACTIVE)
+        LifecycleClient(monitor, f'/{NAMESPACE}/segmentation', processes.check).bring_to(ACTIVE)
         with beside(processes) if beside else nullcontext():
             publisher = processes.start('publisher', [
                 sys.executable, '-m', 'fedefm_ros.nodes.pattern_source', '--size', str(size),
                 '--rate', str(rate), '--frames', str(frames),
-                '--topic', '/bench/fluoroscopy/image_raw'])
+                '--topic', f'/{NAMESPACE}/fluoroscopy/image_raw'])
             publisher.wait(frames / rate + 60.0)
             if publisher.returncode:
                 raise FedefmError(f'the publisher failed:\n{processes.tail("publisher")}')

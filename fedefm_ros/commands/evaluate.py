@@ -57,8 +57,8 @@ def evaluate(
         'f32, bf16 or int8.')] = 'auto',
     min_confidence: Annotated[list[float] | None, typer.Option(
         min=0.0, max=0.999, help='How sure the judge, or without one the model, must be of a '
-        'piece of foreground to keep it; several are compared with the first. By default as these '
-        'say.')] = None,
+        'piece of foreground to keep it (the judge of one of 80 px of the network, longer ones '
+        'need less); several are compared with the first. By default as these say.')] = None,
     judge: Annotated[list[str] | None, typer.Option(
         help='Of the pieces that a model finds: a .safetensors file, none, or auto (the shipped '
         'one where it is made for the architecture, but none of a bag whose station had none, '

@@ -32,12 +32,19 @@ def relate(
     validation: Annotated[Path, typer.Option(
         help='Another such folder, of another seed: the limit is chosen on it.')],
     out: Annotated[Path, typer.Option('-o', '--out', help='The judge that is written.')],
-    steps: Annotated[int, typer.Option(min=1, help='Optimiser steps.')] = 5000,
+    steps: Annotated[int, typer.Option(
+        min=1, help='Optimiser steps; fewer for fewer than some 20,000 frames.')] = 5000,
     batch: Annotated[int, typer.Option(min=1, help='Frames a step.')] = 128,
     learning_rate: Annotated[float, typer.Option(min=1e-9, help='Peak learning rate.')] = 1e-3,
     otherwise: Annotated[int, typer.Option(
         min=0, help='How often each frame is learnt of once more, its pieces shown as another '
         'X-ray machine might show them.')] = 1,
+    cut: Annotated[float, typer.Option(
+        min=0, max=0.4, help="Up to which share of a piece's line is missing at either end then."
+    )] = 0.15,
+    missed: Annotated[float, typer.Option(
+        min=0, max=0.9, help='Share of the pieces that are left out, others at each step: a '
+        'network does not find all.')] = 0.2,
     kept: Annotated[float, typer.Option(
         min=0.5, max=1, help="Share of the instruments' length that the limit has to leave.")
     ] = 0.975,
@@ -48,7 +55,7 @@ def relate(
     """
     Write a judge that weighs what it says of a piece by how it winds and what the others are.
 
-    It is learnt of whole frames, of what JUDGE says of their pieces, in a few minutes.
+    It is learnt of whole frames, of what JUDGE says of their pieces, in some minutes.
     All other weights stay; the limit is chosen anew.
     """
     import torch
@@ -62,7 +69,7 @@ def relate(
         raise FedefmError(f'{out} is the judge itself, which stays as it is: take another file')
     torch.set_num_threads(threads)
     plan = RelationsPlan(steps=steps, batch=batch, learning_rate=learning_rate,
-                         otherwise=otherwise, kept=kept, seed=seed)
+                         otherwise=otherwise, cut=cut, missed=missed, kept=kept, seed=seed)
     collections = [collection_of(folder) for folder in [*folders, validation]]
     with output.progress('training', steps) as advance:
         model_id, scores = learn_relations(

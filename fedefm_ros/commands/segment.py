@@ -44,7 +44,8 @@ def segment(
     precision: Annotated[str, typer.Option(help='auto, f32, bf16 or int8.')] = 'auto',
     min_confidence: Annotated[float | None, typer.Option(
         min=0.0, max=0.999, help='How sure the judge, or without one the model, must be of a '
-        'piece of foreground to keep it. By default as these say.')] = None,
+        'piece of foreground to keep it; the judge of one of 80 px of the network, longer ones '
+        'need less. By default as these say.')] = None,
     judge: output.JudgeOption = 'auto',
     threads: Annotated[int, typer.Option(min=1, help='CPU threads of the network.')] = 2,
     frames: Annotated[int | None, typer.Option(

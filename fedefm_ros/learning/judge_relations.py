@@ -38,9 +38,6 @@ from torch import nn
 # Of a frame, the longest that are learnt of. One in a hundred has more, and all frames would take
 # the time of the one that has most; what is said of more pieces is weighed all the same.
 _MOST = 12
-# Up to such a share of a line is missing at either end where its piece is shown otherwise: of
-# another machine's instruments networks see less, and what meets what is told by the ends.
-_CUT = 0.15
 # How pieces are shown otherwise.
 _SHOWN = JudgePlan(noise=3.0, hidden=0.3, appearance=0.6)
 
@@ -50,8 +47,8 @@ class RelationsPlan:
     """
     Everything that decides the result, but the judge and the pieces.
 
-    Frames are few, and a network of which less is dropped, or that learns for longer, learns them
-    by heart.
+    A network of which less is dropped learns the frames by heart, and so does one that learns for
+    so long of few: 2,500 steps were too many for 8,400 frames, 5,000 not for 24,000.
     """
 
     steps: int = 5000
@@ -63,8 +60,11 @@ class RelationsPlan:
     dropout: float = 0.3
     otherwise: int = 1
     """How often each frame is learnt of once more, its pieces shown as another machine might."""
+    cut: float = 0.15
+    """Up to this share of a line is missing at either end where its piece is shown otherwise: of
+    another machine's instruments networks see less, and by the ends is told what meets what."""
     missed: float = 0.2
-    """Share of the pieces that are not there, others each time: a network does not find all."""
+    """Share of the pieces that are not there, others at each step: a network does not find all."""
     widths: tuple[int, int, int, int] = (48, 48, 32, 48)
     """Of what a piece is, of a message's two layers, and of what is made of both."""
     kept: float = 0.975
@@ -107,7 +107,7 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
     network = PieceJudge(**{**mine.config, 'relations': plan.widths})
     network.relations.dropout.p = plan.dropout
     network.load_state_dict(mine.state_dict(), strict=False)
-    shown = [training, *(_Otherwise(training, (plan.seed, time))
+    shown = [training, *(_Otherwise(training, (plan.seed, time), plan.cut)
                          for time in range(plan.otherwise))]
     said = [(said_of(mine.eval(), pieces, walls=False)[0], pieces.lines) for pieces in shown]
     _train(network.relations, _frames(said, training), plan, report)
@@ -124,8 +124,8 @@ def learn_relations(judge: Path, training: Pieces, validation: Pieces,
 class _Otherwise(Sequence):
     """Pieces as training shows them: a judge is less sure of them, as of another machine's."""
 
-    def __init__(self, pieces: Pieces, seed: tuple[int, int]):
-        self._pieces, self._seed = pieces, seed
+    def __init__(self, pieces: Pieces, seed: tuple[int, int], cut: float):
+        self._pieces, self._seed, self._cut = pieces, seed, cut
         self._shown = TrainingPieces(pieces, _SHOWN)
 
     @property
@@ -133,7 +133,7 @@ class _Otherwise(Sequence):
         """Return the pieces' lines, (N, POINTS, 2), cut short."""
         lines = self._pieces.lines
         rng = np.random.default_rng(self._seed)
-        first, last = rng.uniform(0.0, _CUT, (2, len(lines), 1)) * (POINTS - 1)
+        first, last = rng.uniform(0.0, self._cut, (2, len(lines), 1)) * (POINTS - 1)
         places = first + np.linspace(0.0, 1.0, POINTS) * (POINTS - 1 - first - last)
         below = np.minimum(places.astype(int), POINTS - 2)
         each = np.arange(len(lines))[:, None]
@@ -192,7 +192,8 @@ def _train(network: nn.Module, data: tuple[torch.Tensor, ...], plan: RelationsPl
         times = torch.randint(len(of_pieces_each_time), (plan.batch,))
         of_pieces, between = of_pieces_each_time[times, some], between_each_time[times, some]
         there, answers = (part[some] for part in others)
-        there = there & (torch.rand(there.shape) >= plan.missed)
+        found = there & (torch.rand(there.shape) >= plan.missed)
+        there = found if found.any() else there
         logits = of_pieces[..., :SAID] * SCALE + network(of_pieces, between, there)
         loss = nn.functional.cross_entropy(logits[there], answers[there])
         if not loss.isfinite():

@@ -38,7 +38,8 @@ def measures(chances: np.ndarray, places: np.ndarray, pieces: Pieces,
     The measures: the area under the curve of true and false pieces; false instruments a frame
     where ``KEPT`` of the true length stay; the share of the length of either class that is called
     the other; the share of the places of true pieces that are called what they are not, nothing
-    or another class, as wholes and as they are ``divided``. What stays is decided ``by_length``.
+    or another class, as wholes and as they are ``divided``. What stays is decided ``by_length``,
+    which the area knows nothing of.
 
     :param chances: (N, 3).
     :param places: (N, places, 3).

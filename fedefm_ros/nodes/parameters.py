@@ -133,9 +133,9 @@ SEGMENTATION = (
     Parameter('min_confidence', 0.0,
               'How sure the judge, or without one the network, must be of a piece of foreground '
               'for it to stay; higher: fewer false instruments, more missed ones. 0: as the judge '
-              'or the model says. With a judge it is that of pieces of 80 px, for longer ones '
-              'less is enough, shorter ones need more, and half of it is enough for what stayed '
-              'in the frame before.',
+              'or the model says. With a judge it is that of pieces of 80 px of the network: for '
+              'longer ones less is enough, shorter ones need more, and half of it is enough for '
+              'what stayed in the frame before.',
               CONFIGURE, 0.0, 0.999),
     Parameter('judge', 'auto',
               'Looks at each piece that the network finds once more: takes out what is no '

@@ -167,7 +167,7 @@ class SegmentationEngine:
 
     @property
     def min_confidence(self) -> float:
-        """Return how sure the judge, else the network, must be of a piece to keep it, 0 to 1."""
+        """Return how sure the judge (see ``by_length``), else the network, must be of a piece."""
         return self._min_confidence(self._active)
 
     def _min_confidence(self, active: _Active) -> float:

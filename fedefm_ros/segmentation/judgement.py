@@ -61,7 +61,9 @@ _NOW = 0.3
 # Share of the limit that is enough for a piece that stayed in the frame before: an instrument that
 # was shown is not given up while it is in doubt only (hysteresis, as Canny's edges have it).
 _STAYING = 0.5
-# Pixels of a piece for which the limit holds as it is, and of what counts as short and long.
+# Pixels, in the network's, of a piece for which the limit holds as it is, and of what counts as
+# short and long. (Half of the limit is less than any piece needs as long as the root of long by
+# usual is less than 2.)
 _USUAL, _SHORT, _LONG = 80.0, 20.0, 200.0
 # Pixels, of an image of about 512 x 512, of the shorter part of a piece: as short as what geometry
 # takes for an instrument by default.
@@ -106,14 +108,15 @@ class Judged:
 
 def by_length(sure: np.ndarray | float, length: np.ndarray | float) -> np.ndarray | float:
     """
-    Return how sure one has to be of a piece of usual length for as little harm.
+    Return a probability as it is compared with the limit: one of pieces of 80 px.
 
-    A false instrument is one however long it is, but the longer a true one is the more is lost
-    with it: of a long piece one may be less sure, of a short one one has to be surer. Its odds
-    are multiplied by the square root of its length, halfway between not at all and wholly.
+    Its odds times the square root of length / 80 px, where the length counts as 20 to 200 px. A
+    false instrument is one however long it is, but the longer a true one is the more is lost with
+    it: of a long piece one may be less sure, of a short one one has to be surer. (Odds as they are
+    would count the instruments that are lost, times their length what is lost of them.)
 
     :param sure: probability that a piece is an instrument.
-    :param length: pixels.
+    :param length: in the network's pixels.
     """
     more = np.sqrt(np.clip(length, _SHORT, _LONG) / _USUAL)
     return sure * more / (sure * more + (1.0 - sure))

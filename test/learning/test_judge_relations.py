@@ -17,6 +17,7 @@
 from dataclasses import replace
 
 from fedefm_ros.backbones.checkpoint import load_checkpoint, read_description, read_file
+from fedefm_ros.backbones.piece_relations import PieceRelations
 from fedefm_ros.errors import FedefmError
 from fedefm_ros.learning import judge_relations
 from fedefm_ros.learning.averaged_judge import average_judges
@@ -25,7 +26,7 @@ from fedefm_ros.learning.judge_worth import frames_of, said_of, weighed
 from fedefm_ros.learning.judging import JudgeTrainer
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.judgement import MOST_PIECES
-from fedefm_ros.segmentation.relations import POINTS
+from fedefm_ros.segmentation.relations import POINTS, relations, SAID, shapes
 
 from linenet import save_line_model
 
@@ -121,7 +122,14 @@ def test_the_same_plan_makes_the_same_judge(sets, judge, tmp_path):
 
 
 def test_frames_are_learnt_of_otherwise_too(sets, judge, tmp_path, monkeypatch):
-    shown = []
+    shown, learnt = [], []
+    own_frames = judge_relations._frames
+
+    def frames(*given):
+        learnt.append(own_frames(*given))
+        return learnt[-1]
+
+    monkeypatch.setattr(judge_relations, '_frames', frames)
     own = judge_relations.said_of
 
     def said(network, pieces, *others, **more):
@@ -142,6 +150,12 @@ def test_frames_are_learnt_of_otherwise_too(sets, judge, tmp_path, monkeypatch):
             assert one.dtype == two.dtype and one.shape == two.shape
         assert not np.array_equal(once[7].strip, other[7].strip)
     assert once[7].answer == mine[7].answer
+    of_pieces, between, *_ = learnt[1]
+    for time, pieces in enumerate((mine, once, twice)):
+        lines = pieces.lines[frames_of(mine)[3]]
+        assert np.array_equal(of_pieces[time, 3, :, SAID:], shapes(lines))
+        assert np.array_equal(between[time, 3], relations(lines))
+    assert not np.array_equal(between[0], between[1])
     # Their lines are cut short, elsewhere each time: straight ones stay on themselves.
     straight = np.flatnonzero(np.ptp(mine.lines[..., 1], axis=1) == 0)
     before, after, other = (pieces.lines[straight] for pieces in (mine, once, twice))
@@ -157,20 +171,36 @@ def test_frames_are_learnt_of_otherwise_too(sets, judge, tmp_path, monkeypatch):
 
 
 def test_pieces_are_missed_as_often_as_the_plan_says(sets, judge, tmp_path, monkeypatch):
-    there = []
+    asked, told = [], []
+    own, forward = judge_relations.nn.functional.cross_entropy, PieceRelations.forward
 
     def cross_entropy(logits, answers):
-        there.append(len(answers))
+        asked.append(len(answers))
         return own(logits, answers)
 
-    own = judge_relations.nn.functional.cross_entropy
+    def spoken(network, of_pieces, between, there):
+        told.append(int(there.sum()))
+        return forward(network, of_pieces, between, there)
+
     monkeypatch.setattr(judge_relations.nn.functional, 'cross_entropy', cross_entropy)
+    monkeypatch.setattr(PieceRelations, 'forward', spoken)
+    steps, of_a_frame = 40, 2
     for missed in (0.0, 0.4):
-        there.clear()
-        learn_relations(judge, *sets[1:], OTHERS, replace(SHORT, steps=40, missed=missed),
+        asked.clear(), told.clear()
+        learn_relations(judge, *sets[1:], OTHERS, replace(SHORT, steps=steps, missed=missed),
                         tmp_path / 'judge.safetensors')
-        assert np.sum(there) / (40 * 64) == pytest.approx(1.0 - missed, abs=0.04)
-        assert (len(set(there)) == 1) == (missed == 0.0)
+        # What is missed tells the others nothing, either.
+        assert asked == told
+        every = steps * SHORT.batch * of_a_frame
+        assert np.sum(asked) / every == pytest.approx(1.0 - missed, abs=0.04)
+        assert (len(set(asked)) == 1) == (missed == 0.0)
+
+
+def test_a_step_of_which_all_pieces_would_be_missed_misses_none(sets, judge, tmp_path):
+    """Else its loss would be that of nothing, which is not a number."""
+    plan = replace(SHORT, steps=60, batch=1, missed=0.9, learning_rate=1e-4)
+    _, scores = learn_relations(judge, *sets[1:], OTHERS, plan, tmp_path / 'judge.safetensors')
+    assert np.isfinite(scores['area'])
 
 
 def test_what_is_said_is_what_the_running_judge_says(sets, related):

@@ -91,14 +91,32 @@ def test_of_a_long_piece_one_may_be_less_sure(length, enough):
     assert by_length(0.0, length) == 0 and by_length(1.0, length) == 1
 
 
-def test_a_long_piece_stays_by_what_takes_a_short_one_out(tmp_path):
-    """The limit holds for 80 px as it is; this judge says 0.45 of any piece."""
+def judge_that_says(folder, *chances):
+    """Return a judge that says the same of any piece."""
     network = PieceJudge(**SMALL)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        network.answer.bias[:] = torch.tensor([0.55, 0.44, 0.01]).log()
-    judge = Judge(save_judge(tmp_path / 'judge.safetensors', network))
+        network.answer.bias[:] = torch.tensor(chances).log()
+    return Judge(save_judge(folder / 'judge.safetensors', network))
+
+
+def test_half_of_the_limit_is_enough_for_a_short_piece_that_stayed(tmp_path):
+    """By its length, 58 px, 0.27 would count as 0.24."""
+    judge = judge_that_says(tmp_path, 0.73, 0.26, 0.01)
+    prepared, mask, probability = frame(SHORT)
+    pieces = analyse(mask, probability).instruments
+    chances, line = np.array([0.73, 0.26, 0.01]), pieces[0].centerline
+    for stayed in (True, False):
+        before = Opinion(line, chances, np.tile(chances, (len(line), 1)),
+                         np.full(len(line), stayed))
+        done = judged(mask, mask, probability, prepared, pieces, judge, 0.5, before=[before])
+        assert done.taken_out == (0 if stayed else 1)
+
+
+def test_a_long_piece_stays_by_what_takes_a_short_one_out(tmp_path):
+    """The limit holds for 80 px as it is."""
+    judge = judge_that_says(tmp_path, 0.55, 0.44, 0.01)
     mask, result = judged_frame(judge, LONG, SHORT)
     assert np.array_equal(result[:80], mask[:80]) and mask[80:].any() and not result[80:].any()
 
