@@ -22,7 +22,7 @@ from typing import NamedTuple
 from fedefm_ros.backbones.checkpoint import load_checkpoint, save_checkpoint
 from fedefm_ros.learning.judge_worth import check_validation, said_in_frames
 from fedefm_ros.learning.learnt_of import check_can_tell
-from fedefm_ros.learning.piece_measures import measures
+from fedefm_ros.learning.piece_measures import limit_leaving
 from fedefm_ros.learning.pieces import Collection, Pieces
 from fedefm_ros.segmentation.judgement import by_length
 
@@ -53,11 +53,11 @@ def limits_of(judge: Path, validation: Pieces, collection: Collection,
     check_validation(validation)
     checkpoint = load_checkpoint(judge)
     check_can_tell(collection, checkpoint.spec, judge)
-    chances, places, *_ = said_in_frames(checkpoint.network().eval(), validation)
+    chances, *_ = said_in_frames(checkpoint.network().eval(), validation)
     sure, true = by_length(1.0 - chances[:, 0], validation.lengths), validation.answers > 0
     found = []
     for kept in shares:
-        limit = measures(chances, places, validation, kept)[1]
+        limit = limit_leaving(kept, sure, validation)
         stays = sure >= limit
         found.append(Limit(kept, limit, float(stays[true].mean()),
                            float(np.count_nonzero(stays & ~true) / validation.frames)))

@@ -51,16 +51,8 @@ def measures(chances: np.ndarray, places: np.ndarray, pieces: Pieces,
     scores = {'area': float((rankdata(sure)[true].sum() - positive * (positive + 1) / 2)
                             / (positive * negative))}
     sure = by_length(sure, length)
-    order = sure.argsort(kind='stable')
-
-    def limit_of(share: float) -> float:
-        """Return the highest limit at which so much of the true length stays."""
-        down = order[::-1][true[order[::-1]]]
-        enough = np.searchsorted(np.cumsum(length[down]), share * length[true].sum())
-        return float(sure[down[min(enough, len(down) - 1)]])
-
     for share in KEPT:
-        false = (~true & (sure >= limit_of(share))).sum() / pieces.frames
+        false = (~true & (sure >= _leaving(share, sure, pieces))).sum() / pieces.frames
         scores[f'false_at_{100 * share:.0f}'] = float(false)
     kind = np.where(chances[:, 2] > chances[:, 1], labels.GUIDEWIRE, labels.CATHETER)
     for label in (labels.CATHETER, labels.GUIDEWIRE):
@@ -76,7 +68,24 @@ def measures(chances: np.ndarray, places: np.ndarray, pieces: Pieces,
         weights = np.full(inside.sum(), GRAIN / COLUMNS)
         found[number, inside] = divided(places[number, inside], weights, kind[number])
     scores['wrong_divided'] = _share((told != found)[known])
-    return scores, min(limit_of(kept), 0.999)
+    return scores, limit_leaving(kept, sure, pieces)
+
+
+def limit_leaving(share: float, sure: np.ndarray, pieces: Pieces) -> float:
+    """
+    Return the highest limit at which so much of the true length stays, at most 0.999.
+
+    :param sure: (N,) how sure the judge is that each is an instrument, ``by_length``.
+    """
+    return min(_leaving(share, sure, pieces), 0.999)
+
+
+def _leaving(share: float, sure: np.ndarray, pieces: Pieces) -> float:
+    down = sure.argsort(kind='stable')[::-1]
+    down = down[pieces.answers[down] > 0]
+    length = np.cumsum(pieces.lengths[down])
+    enough = np.searchsorted(length, share * pieces.lengths[pieces.answers > 0].sum())
+    return float(sure[down[min(enough, len(down) - 1)]])
 
 
 def tip_measures(said: np.ndarray, tips: np.ndarray) -> dict[str, float]:
