@@ -45,6 +45,8 @@ warnings.filterwarnings('ignore', module='pydicom')
 _log = logging.getLogger(__name__)
 
 _GREY_TOLERANCE = 12
+#: Seconds from the end of one run to the next: by then an engine has forgotten the one before.
+_BETWEEN_RUNS = 1.0
 """How far the channels of a colour DICOM may lie apart and still count as grey (JPEG)."""
 
 
@@ -54,8 +56,9 @@ class DicomSource(ClosingSource):
 
     Frames are uint8 where BitsStored <= 8, else uint16 over the full range 0 to 65535, after
     modality LUT, VOI LUT or window, and polarity (``dicom_grey.display_table``). They are decoded
-    one by one. Files of a folder follow each other by series and instance number; ``carm`` is
-    that of the file being read.
+    one by one. Files of a folder follow each other by series and instance number, a second after
+    the end of one of several frames: another run, which does not go on where that ended.
+    ``carm`` is that of the file being read.
     """
 
     def __init__(self, path: Path | str):
@@ -88,7 +91,10 @@ class DicomSource(ClosingSource):
             for time, image in zip(times, _images(header)):
                 yield Frame(image, index, start + time)
                 index += 1
-            start += times[-1] + 1.0 / header.rate
+            between = 1.0 / header.rate
+            if header.frame_count > 1:
+                between = max(between, _BETWEEN_RUNS)
+            start += times[-1] + between
 
 
 def _folder_headers(folder: Path) -> list[DicomHeader]:

@@ -38,6 +38,7 @@ from fedefm_ros.segmentation.judge import is_made_for
 from fedefm_ros.segmentation.judge import Judge
 from fedefm_ros.segmentation.judgement import judged
 from fedefm_ros.segmentation.judgement import Opinion
+from fedefm_ros.segmentation.judgement import shown_of
 from fedefm_ros.segmentation.orientation import at_edge
 from fedefm_ros.segmentation.postprocess import remove_specks
 from fedefm_ros.segmentation.postprocess import SpeckParameters
@@ -53,6 +54,7 @@ from fedefm_ros.segmentation.runtimes.selection import Measurement
 from fedefm_ros.segmentation.runtimes.selection import prepared_test_picture
 from fedefm_ros.segmentation.runtimes.selection import select
 from fedefm_ros.segmentation.steadying import is_same_scene
+from fedefm_ros.segmentation.steadying import lies_near
 from fedefm_ros.segmentation.steadying import TipFilter
 from fedefm_ros.segmentation.tips import Seen
 from fedefm_ros.segmentation.tips import with_seen_tips
@@ -179,7 +181,8 @@ class SegmentationEngine:
         """
         Segment an image, (H, W) uint8 or uint16 of any size.
 
-        :param before: what the judge said of the frame before, which this one follows.
+        :param before: what the judge said of the frame before, which this one follows; it counts
+            if it can be of the same scene (``is_same_scene``).
 
         Raises FedefmError where it is anything else, and where the network marks so much of it
         (``GeometryParameters.max_foreground``) that the mask can only be wrong.
@@ -219,6 +222,8 @@ class SegmentationEngine:
         probability = probability[inner]
         mask = remove_specks(labels[inner], probability, replace(self.specks, min_confidence=0.0))
         pieces = analyse(mask, probability, parameters=self.geometry, quick=True).instruments
+        if before and not lies_near(mask, shown_of(before)):
+            before = ()
         # Of foreground that makes no piece nobody but the network says anything.
         given = self.specks.min_confidence
         otherwise = remove_specks(mask, probability, replace(

@@ -64,7 +64,8 @@ class FrameBefore:
     What was said and found of the frame before, for as long as it says something of the next.
 
     It does where that came after less than half a second and has its size, model and, for
-    instruments, pixel spacing. A frame without a mask in between changes nothing. ``infer`` may
+    instruments, pixel spacing; whether it can be of the same scene the engine finds out. A frame
+    without a mask in between changes nothing. ``infer`` may
     be called in one thread while ``instruments`` runs in another.
     """
 

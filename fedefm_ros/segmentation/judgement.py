@@ -90,6 +90,12 @@ class Opinion:
         return labels.GUIDEWIRE if guidewire > catheter else labels.CATHETER
 
 
+def shown_of(opinions: Sequence[Opinion]) -> np.ndarray:
+    """Return the points (N, 2) of what stayed of a frame's pieces; of all where none did."""
+    stayed = [opinion.centerline[opinion.stays] for opinion in opinions if opinion.stays.any()]
+    return np.concatenate(stayed or [opinion.centerline for opinion in opinions])
+
+
 @dataclass(frozen=True)
 class Judged:
     """What became of a mask."""

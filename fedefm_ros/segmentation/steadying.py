@@ -47,8 +47,17 @@ def is_same_scene(mask: np.ndarray, previous: tuple[Instrument, ...]) -> bool:
 
     :param mask: (H, W) uint8 of ``labels`` values.
     """
-    if not previous:
-        return False
+    return bool(previous) and lies_near(
+        mask, np.concatenate([instrument.centerline for instrument in previous]))
+
+
+def lies_near(mask: np.ndarray, points: np.ndarray) -> bool:
+    """
+    Return whether half of the points are near to something in a mask, see ``is_same_scene``.
+
+    :param mask: (H, W) uint8, 0 where there is nothing.
+    :param points: (N, 2) x, y in pixels.
+    """
     # In pixels, rounded up: the last cells may reach beyond the image.
     height, width = (-(-side // _CELLS) for side in mask.shape)
     whole = cv2.copyMakeBorder(mask, 0, _CELLS * height - mask.shape[0],
@@ -57,8 +66,7 @@ def is_same_scene(mask: np.ndarray, previous: tuple[Instrument, ...]) -> bool:
     bands = whole.reshape(_CELLS, height, -1).max(axis=1)
     cells = bands.reshape(_CELLS, _CELLS, width).max(axis=2)
     cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
-    points = np.concatenate([instrument.centerline for instrument in previous]) + 0.5
-    columns, rows = np.clip(points / (width, height), 0, _CELLS - 1).astype(np.intp).T
+    columns, rows = np.clip((points + 0.5) / (width, height), 0, _CELLS - 1).astype(np.intp).T
     return np.count_nonzero(cells[rows, columns]) >= _NEAR_SHARE * len(points)
 
 

@@ -245,7 +245,7 @@ def test_a_folder_plays_its_files_by_series_and_instance(write_dicom, moving_fra
     source = DicomSource(tmp_path / 'run')
     found = list(source)
     assert np.array_equal(np.stack([frame.image for frame in found]), frames)
-    assert [frame.time for frame in found] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert [frame.time for frame in found] == pytest.approx([0, 0.1, 0.2, 1.2, 1.3])
     assert (source.frame_count, source.rate) == (5, 10.0)
     iterator = iter(source)
     next(iterator)

@@ -14,6 +14,8 @@
 
 """The engine with a judge of pieces."""
 
+from dataclasses import replace
+
 import cv2
 
 from fedefm_ros.backbones.checkpoint import read_description
@@ -23,6 +25,7 @@ from fedefm_ros.labels import CATHETER, GUIDEWIRE
 from fedefm_ros.segmentation.engine import judge_of
 from fedefm_ros.segmentation.engine import SegmentationEngine
 from fedefm_ros.segmentation.judge import Judge
+from fedefm_ros.segmentation.judgement import Opinion
 from fedefm_ros.segmentation.postprocess import SpeckParameters
 from fedefm_ros.segmentation.strips import OF_FIRST_END
 from fedefm_ros.segmentation.strips import OF_LAST_END
@@ -131,6 +134,24 @@ def save_judge_that_sees_tips(path, along, **more):
     state['tip.bias'] = torch.tensor([5.0, along, 0.0])
     save_file(state, path, metadata)
     return path
+
+
+def test_what_was_said_of_another_scene_does_not_count(model, tmp_path):
+    engine = opened(model, save_judge_by_length(tmp_path / 'judge.safetensors', 100, limit=0.4))
+    assert engine.infer(picture()).taken_out == 1
+
+    def shown(*ends):
+        ends = np.array(ends, float)
+        count = int(np.hypot(*(ends[1] - ends[0])) / 3)
+        return Opinion(np.linspace(*ends, count), np.eye(3)[CATHETER],
+                       np.eye(3)[[CATHETER] * count], np.full(count, True))
+
+    short, far = shown((90, 150), (140, 180)), shown((20, 240), (250, 240))
+    assert engine.infer(picture(), (short,)).taken_out == 0
+    assert engine.infer(picture(), (far, short)).taken_out == 1
+    # Where nothing was shown, what was looked at tells: half of it is where something is now.
+    hidden = [replace(one, stays=~one.stays) for one in (far, shown((5, 60), (190, 60)))]
+    assert engine.infer(picture(), (short, *hidden)).taken_out == 0
 
 
 @pytest.mark.parametrize('shape', [(256, 256), (192, 256), (768, 1024)])
