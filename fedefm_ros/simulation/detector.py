@@ -61,10 +61,16 @@ class XrayChain:
     """What the console writes over it."""
 
 
+def scale_of(shape: tuple[int, int]) -> float:
+    """Return how much larger a picture's details are than in one of 512; never smaller."""
+    return max(1.0, shape[1] / 512.0)
+
+
 def random_field(rng: np.random.Generator, ranges: Collimator,
                  shape: tuple[int, int]) -> np.ndarray:
     """Return a random collimated field: whole, rectangular with soft blades, or round."""
     height, width = shape
+    scale = scale_of(shape)
     field = np.ones(shape, np.float32)
     if ranges.whole >= 1.0:
         return field
@@ -73,7 +79,7 @@ def random_field(rng: np.random.Generator, ranges: Collimator,
         return field
     x, y = coordinates(shape)
     if choice < ranges.whole + ranges.blades:
-        softness = ranges.blade_edge_px.draw(rng)
+        softness = ranges.blade_edge_px.draw(rng) * scale
         lean = rng.normal(0, 0.02)
         for axis, far in ((x + lean * y, width), (y - lean * x, height)):
             for distance in (axis, far - 1 - axis):
@@ -81,8 +87,8 @@ def random_field(rng: np.random.Generator, ranges: Collimator,
                     field *= soft_step(distance - ranges.blade_depth.draw(rng) * far, softness)
     else:
         radius = ranges.radius.draw(rng) * width
-        d = radius - np.hypot(x - width / 2 - rng.normal(0, 6), y - height / 2)
-        field *= soft_step(d, ranges.radius_edge_px.draw(rng))
+        d = radius - np.hypot(x - width / 2 - rng.normal(0, 6) * scale, y - height / 2)
+        field *= soft_step(d, ranges.radius_edge_px.draw(rng) * scale)
     return field
 
 
@@ -96,12 +102,12 @@ def random_chain(rng: np.random.Generator, ranges: Xray | str,
     """
     if isinstance(ranges, str):
         ranges = config.find(ranges).xray
-    black = ranges.black.draw(rng)
+    black, scale = ranges.black.draw(rng), scale_of(shape)
     return XrayChain(
         scatter=ranges.scatter.draw(rng),
-        blur_px=ranges.blur_px.draw(rng),
+        blur_px=ranges.blur_px.draw(rng) * scale,
         photons=ranges.photons.draw(rng),
-        grain_px=ranges.grain_px.draw(rng),
+        grain_px=ranges.grain_px.draw(rng) * scale,
         lag=ranges.lag.draw(rng),
         gamma=float(np.exp(rng.normal(0.0, ranges.gamma_spread))),
         black=black,
@@ -156,7 +162,7 @@ class Detector:
         # Consoles show the logarithm of the signal, or nearly so: thickness, not light.
         grey = cv2.log(cv2.max(signal, 2e-3))
         if chain.sharpen:
-            soft = cv2.GaussianBlur(grey, (0, 0), 2.5)
+            soft = cv2.GaussianBlur(grey, (0, 0), 2.5 * scale_of(grey.shape))
             grey = cv2.addWeighted(grey, 1.0 + chain.sharpen, soft, -chain.sharpen, 0.0)
         if self._levels is None:
             seen = grey[::4, ::4][chain.field[::4, ::4] > 0.5]
@@ -172,8 +178,10 @@ class Detector:
 
 
 def _with_scatter(primary, ratio):
+    """Add what reaches a pixel from within some 80 (in an image of 512) around, as a share."""
     height, width = primary.shape
-    small = cv2.resize(primary, (width // 16, height // 16), interpolation=cv2.INTER_AREA)
+    cell = round(16 * scale_of(primary.shape))
+    small = cv2.resize(primary, (width // cell, height // cell), interpolation=cv2.INTER_AREA)
     glow = cv2.GaussianBlur(small, (0, 0), 5.0)
     glow = cv2.resize(glow, (width, height), interpolation=cv2.INTER_LINEAR)
     return cv2.addWeighted(primary, 1.0, glow, ratio, 0.0)

@@ -151,17 +151,19 @@ def draw_label(device: Device, mask: np.ndarray) -> None:
 
 
 def random_shape(rng: np.random.Generator, shape, spacing_mm: float, length_px: int,
-                 bend: float) -> tuple[np.ndarray, int]:
+                 bend: float, scale: float = 1.0) -> tuple[np.ndarray, int]:
     """
     Return a curvature profile: a winding shaft, then a distal shape as it comes from the shelf.
 
     :param shape: pieces (turn in degrees, length in mm), see ``CATHETER_SHAPES``.
     :param length_px: length of the shaft in pixels.
     :param bend: how much the shaft winds, radians per 100 pixels (standard deviation).
+    :param scale: how many pixels there are for each of an image of 512.
     :returns: (N,) radians per pixel, and how many of the last ones are the distal shape.
     """
     side = rng.choice((-1.0, 1.0))
-    shaft = smooth_noise(rng, max(length_px, 8), rng.uniform(70, 220)) * bend / 70.0
+    shaft = smooth_noise(rng, max(length_px, 8), rng.uniform(70, 220) * scale) * bend \
+        / (70.0 * scale)
     distal = []
     for turn, length_mm in shape:
         # The same product looks smaller when it points at the detector, and no two bend alike.
@@ -191,8 +193,12 @@ def random_entry(rng: np.random.Generator, size: int) -> tuple[np.ndarray, float
 
 
 def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
-                    ranges: Devices) -> Device:
-    """Return a random guide, diagnostic, micro or imaging catheter that enters a square image."""
+                    ranges: Devices, scale: float = 1.0) -> Device:
+    """
+    Return a random guide, diagnostic, micro or imaging catheter that enters a square image.
+
+    :param scale: how many pixels there are for each of an image of 512.
+    """
     build, contrast = ranges.catheter, ranges.contrast
     roles = {name: role for name, role in build.roles.items() if role.weight}
     name = Weights({name: role.weight for name, role in roles.items()}).draw(rng)
@@ -203,7 +209,7 @@ def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
     start, heading = random_entry(rng, size)
     length = int(size * build.shaft.draw(rng))
     bend = abs(rng.normal(0.0, role.bend))
-    curvature, shaped = random_shape(rng, shape, spacing_mm, length, bend)
+    curvature, shaped = random_shape(rng, shape, spacing_mm, length, bend, scale)
     attenuation = contrast * build.attenuation.draw(rng)
     filled = happens(rng, build.filled)
     if role.transducer:  # a core in place of a lumen
@@ -213,7 +219,7 @@ def random_catheter(rng: np.random.Generator, size: int, spacing_mm: float,
         wall=build.wall.draw(rng), attenuation=attenuation,
         tip_length_px=build.tip_mm.draw(rng) / spacing_mm, tip_factor=build.tip_factor.draw(rng),
         filling=contrast * build.filling.draw(rng) if filled else 0.0,
-        texture=build.braid.draw(rng), texture_period_px=build.braid_period_px.draw(rng),
+        texture=build.braid.draw(rng), texture_period_px=build.braid_period_px.draw(rng) * scale,
         bands=tuple(_bands(rng, role, spacing_mm)), over_wire=role.transducer is not None,
         shaped=shaped)
 
@@ -233,11 +239,12 @@ def _bands(rng, role, spacing_mm):
 
 
 def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ranges: Devices,
-                     inside: Device | None = None) -> Device:
+                     inside: Device | None = None, scale: float = 1.0) -> Device:
     """
     Return a random guidewire: on its own, or through a catheter and out of its tip.
 
     :param inside: the catheter whose lumen guides the wire.
+    :param scale: how many pixels there are for each of an image of 512.
     """
     build = ranges.guidewire
     over_wire = inside is not None and inside.over_wire
@@ -247,12 +254,13 @@ def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ran
     shape = GUIDEWIRE_SHAPES[build.shapes.draw(rng)]
     beyond = int(size * build.free.draw(rng))
     bend = abs(rng.normal(0.0, build.bend)) + 0.1
-    curvature, shaped = random_shape(rng, shape, spacing_mm, beyond, bend)
+    curvature, shaped = random_shape(rng, shape, spacing_mm, beyond, bend, scale)
     hidden = start = 0
     if inside is None:
         entry, heading = random_entry(rng, size)
         points = integrate(entry, heading, np.concatenate([
-            smooth_noise(rng, int(size * rng.uniform(0.05, 0.5)) + 8, 120) * 0.004, curvature]))
+            smooth_noise(rng, int(size * rng.uniform(0.05, 0.5)) + 8, 120 * scale) * 0.004 / scale,
+            curvature]))
     else:
         shared = inside.points
         # It leaves in the direction of the catheter's last few pixels.
@@ -267,5 +275,5 @@ def random_guidewire(rng: np.random.Generator, size: int, spacing_mm: float, ran
     return Device(
         labels.GUIDEWIRE, points, radius, wall=1.0, attenuation=ranges.contrast * tip * shaft,
         tip_length_px=build.tip_mm.draw(rng) / spacing_mm, tip_factor=1.0 / shaft,
-        texture=build.coil.draw(rng), texture_period_px=build.coil_period_px.draw(rng),
+        texture=build.coil.draw(rng), texture_period_px=build.coil_period_px.draw(rng) * scale,
         start=start, hidden_until=hidden, shaped=shaped)

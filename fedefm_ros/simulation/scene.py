@@ -23,7 +23,7 @@ from fedefm_ros.imaging.frame import GroundTruth
 from fedefm_ros.simulation import anatomy, devices
 from fedefm_ros.simulation.bolus import Bolus
 from fedefm_ros.simulation.config import find, SceneConfig
-from fedefm_ros.simulation.detector import Detector, random_chain
+from fedefm_ros.simulation.detector import Detector, random_chain, scale_of
 from fedefm_ros.simulation.placing import drawn_back, through, turned
 from fedefm_ros.simulation.ranges import happens
 from fedefm_ros.simulation.visibility import Background, bright_enough, seen_parts
@@ -101,7 +101,8 @@ class Scene:
 
     def _draw_devices(self, rng, count):
         ranges = self.config.devices
-        drawn = _random_devices(rng, ranges, self.size + 2 * self._margin, self.spacing_mm, count)
+        drawn = _random_devices(rng, ranges, self.size + 2 * self._margin, self.spacing_mm, count,
+                                scale_of((self.size, self.size)))
         return [bright_enough(
             device, ranges.visible, self._chain, self._seen_through, self._margin,
             ranges.visible.faint_wire.draw(rng) if device.kind == labels.GUIDEWIRE else 1.0)
@@ -172,20 +173,20 @@ class Scene:
         return GroundTruth(mask, tuple(instruments))
 
 
-def _random_devices(rng, ranges, size, spacing_mm, count):
+def _random_devices(rng, ranges, size, spacing_mm, count, scale):
     if count is None:
         count = int(ranges.count.draw(rng))
     chosen = []
     for _ in range(count):
         if happens(rng, ranges.lone_wire):
-            chosen.append(_turned(rng, devices.random_guidewire(rng, size, spacing_mm, ranges),
-                                  ranges.turned))
+            chosen.append(_turned(rng, devices.random_guidewire(
+                rng, size, spacing_mm, ranges, scale=scale), ranges.turned))
             continue
-        catheter = _turned(rng, devices.random_catheter(rng, size, spacing_mm, ranges),
+        catheter = _turned(rng, devices.random_catheter(rng, size, spacing_mm, ranges, scale),
                            ranges.turned)
         chosen.append(catheter)
         if catheter.over_wire or happens(rng, ranges.wire_in_catheter):
-            wire = devices.random_guidewire(rng, size, spacing_mm, ranges, catheter)
+            wire = devices.random_guidewire(rng, size, spacing_mm, ranges, catheter, scale)
             if wire.radius_px > 0.7 * catheter.radius_px:
                 wire = replace(wire, radius_px=max(0.55, 0.6 * catheter.radius_px))
             chosen.append(_turned(rng, wire, ranges.turned))

@@ -15,8 +15,10 @@
 """
 What decides a kind of simulated fluoroscopy: the keys of config/simulation/*.yaml.
 
-Sizes in pixels hold for an image of 512 pixels and grow with it. Attenuations are line integrals
-without unit. A chance is that of one scene, or of one device, 0 to 1.
+Sizes in pixels hold for an image of 512 pixels and grow with it; in a smaller one what the X-ray
+chain does (blur, grain, edges of blades) and how devices wind and are braided stay as they are.
+Attenuations are line integrals without unit. A chance is that of one scene, or of one device, 0 to
+1.
 """
 
 from dataclasses import dataclass

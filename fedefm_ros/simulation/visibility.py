@@ -21,7 +21,7 @@ import cv2
 from fedefm_ros import labels
 from fedefm_ros.segmentation.instrument import Instrument
 from fedefm_ros.simulation.curves import resample
-from fedefm_ros.simulation.detector import XrayChain
+from fedefm_ros.simulation.detector import scale_of, XrayChain
 from fedefm_ros.simulation.devices import Device
 from fedefm_ros.simulation.settings import Visibility
 
@@ -40,7 +40,8 @@ class Background:
         #: Light that comes straight through relative to its mean, (H, W).
         self.light = light / max(float(light.mean()), 1e-6)
         #: Line integrals without what varies slowly, (H, W).
-        self.uneven = attenuation - cv2.GaussianBlur(attenuation, (0, 0), 6.0)
+        self.uneven = attenuation - cv2.GaussianBlur(
+            attenuation, (0, 0), 6.0 * scale_of(attenuation.shape))
 
     def along(self, points: np.ndarray, chain: XrayChain) -> tuple[float, float] | None:
         """

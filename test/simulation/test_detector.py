@@ -56,15 +56,83 @@ def test_noise_falls_with_the_root_of_the_dose():
     assert noise(400) / noise(6400) == pytest.approx(4.0, rel=0.35)
 
 
-def test_scatter_lowers_contrast_before_the_display_stretches_it():
-    spot = np.full(SHAPE, 0.1, np.float32)
-    spot[60:68, 60:68] = 1.0
-    spot[:, :4] = 3.0
+def signal_of(attenuation, seed=0, **changes):
+    """Return what the detector reads before it is displayed, relative to its mean."""
+    detector = Detector(chain(**changes), np.random.default_rng(seed))
+    detector.expose(attenuation)
+    return detector._previous
 
-    def depth(scatter):
-        image = Detector(chain(scatter=scatter), np.random.default_rng(0)).expose(spot)
-        return int(image[64, 100]) - int(image[64, 64])
-    assert depth(1.0) != depth(0.0)
+
+@pytest.mark.parametrize('ratio', [0.5, 1.5])
+def test_scatter_adds_a_share_of_the_light_around_and_so_lowers_contrast(ratio):
+    spot = np.full(SHAPE, 0.1, np.float32)
+    spot[62:66, 62:66] = 1.0  # hardly changes the light around
+    signal = signal_of(spot, scatter=ratio)
+    around, within = np.exp(-0.1), np.exp(-1.0)
+    assert signal[63:65, 63:65].mean() / signal[64, 20] == pytest.approx(
+        (within + ratio * around) / (around + ratio * around), rel=0.03)
+
+
+def test_glare_reaches_into_the_dark_beside_bright_light():
+    half = np.zeros((512, 512), np.float32)
+    half[:, 256:] = 8.0
+    field = np.ones((512, 512), np.float32)
+    near, far = (signal_of(half, scatter=1.0, field=field)[256, at] for at in (272, 352))
+    assert near > 2 * far > 0.05
+    assert signal_of(half, field=field)[256, 272] < 0.01
+
+
+def test_electronic_noise_is_there_without_photons_noise_and_does_not_grow_with_light():
+    half = np.zeros(SHAPE, np.float32)
+    half[:, 64:] = 8.0
+    signal = signal_of(half, photons=1e12)
+    bright, dark = signal[:, 4:56].std(), signal[:, 72:].std()
+    assert bright == pytest.approx(dark, rel=0.1) and 0.002 < dark < 0.01
+
+
+@pytest.mark.parametrize('grain', [0.5, 1.1])
+def test_grain_joins_neighbours_and_leaves_the_noise_as_strong(grain):
+    flat = np.ones(SHAPE, np.float32)
+
+    def neighbours(noise):
+        noise = noise - noise.mean()
+        return (noise[:, 1:] * noise[:, :-1]).mean() / noise.var()
+    fine, coarse = (signal_of(flat, photons=400, blur_px=0.2, grain_px=one) for one in (0, grain))
+    assert coarse.std() == pytest.approx(fine.std(), rel=0.1)
+    # White noise blurred by a Gaussian, on a grid of pixels.
+    assert abs(neighbours(fine)) < 0.05
+    assert neighbours(coarse) == pytest.approx(np.exp(-0.25 / grain**2), abs=0.15)
+
+
+def test_the_unsharp_mask_overshoots_at_an_edge_as_strongly_as_it_is_set():
+    step = np.zeros(SHAPE, np.float32)
+    step[:, :32], step[:, 96:] = 0.5, 1.0  # the ends of the display
+    step[:, 32:96] = np.where(np.arange(64) < 32, 0.7, 0.8)
+
+    def overshoot(strength):
+        row = exposed(step, sharpen=strength).mean(axis=0)
+        return row[61:64].max() - row[50]
+    assert overshoot(0.0) < 2
+    assert overshoot(1.5) > 2 * overshoot(0.5) > 6
+
+
+def test_a_larger_picture_has_larger_details_and_a_smaller_one_the_same():
+    def drawn(size):
+        return random_chain(np.random.default_rng(3), 'human', (size, size))
+    usual, twice, small = drawn(512), drawn(1024), drawn(128)
+    assert twice.blur_px == 2 * usual.blur_px and small.blur_px == usual.blur_px
+    assert twice.grain_px == 2 * usual.grain_px and small.grain_px == usual.grain_px
+    assert usual.field.min() < 1  # it has an edge
+    assert np.abs(twice.field[1::2, 1::2] - usual.field).max() < 0.1
+
+    def spot(size):
+        scale = size / 512
+        made = np.zeros((size, size), np.float32)
+        made[:, :round(256 * scale)] = 3.0
+        return signal_of(made, scatter=1.0, sharpen=0.0, blur_px=0.3 * scale,
+                         field=np.ones((size, size), np.float32))
+    away = np.abs(np.arange(512) - 255.5) > 3  # from the edge itself
+    assert spot(1024)[1::2, 1::2][:, away] == pytest.approx(spot(512)[:, away], abs=0.03)
 
 
 def test_lag_carries_the_previous_frame_over():

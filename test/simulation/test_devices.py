@@ -118,6 +118,19 @@ def test_a_straight_catheter_with_a_stiff_shaft_is_a_line():
     assert np.hypot(*way[-1]) == pytest.approx(len(way) - 1)
 
 
+def test_in_a_picture_of_twice_the_pixels_a_device_is_the_same_twice_as_large():
+    one, twice = (random_catheter(np.random.default_rng(5), size, spacing, settings(), scale)
+                  for size, spacing, scale in ((512, 0.25, 1.0), (1024, 0.125, 2.0)))
+    assert twice.radius_px == pytest.approx(2 * one.radius_px)
+    assert twice.texture_period_px == pytest.approx(2 * one.texture_period_px)
+    ends = [np.hypot(*(made.points[-1] - made.points[0])) for made in (one, twice)]
+    assert ends[1] == pytest.approx(2 * ends[0], rel=0.05)
+    wires = [random_guidewire(np.random.default_rng(5), size, spacing, settings(), scale=scale)
+             for size, spacing, scale in ((512, 0.25, 1.0), (1024, 0.125, 2.0))]
+    ends = [np.hypot(*(made.points[-1] - made.points[0])) for made in wires]
+    assert ends[1] == pytest.approx(2 * ends[0], rel=0.05)
+
+
 @pytest.mark.parametrize('french, spacing, diameter', [(6, 0.25, 8.0), (6, 0.5, 4.0),
                                                        (3, 0.2, 5.0)])
 def test_a_french_is_a_third_of_a_millimetre_at_the_patient(french, spacing, diameter):
