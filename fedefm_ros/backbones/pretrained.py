@@ -47,6 +47,8 @@ class Report:
     """Name in the file -> why it was not used."""
     untouched: tuple[str, ...]
     """Keys of the network's transformer that keep their random weights."""
+    outside: tuple[str, ...]
+    """Parts of the network beside its transformer; all of them keep their random weights."""
     differences: tuple[str, ...]
     """Where the network computes otherwise than the one that the weights are of."""
 
@@ -59,7 +61,8 @@ class Report:
             f'{self.path} ({self.format}): {len(self.loaded)} tensors taken',
             'not used: ' + ('; '.join(f'{count} x {reason}' for reason, count in reasons.items())
                             or 'none'),
-            'left random: ' + (', '.join(self.untouched) or 'none'),
+            'left random: ' + (', '.join(self.untouched) or 'none')
+            + (f'; all of {", ".join(self.outside)}' if self.outside else ''),
             'computes otherwise: ' + ('; '.join(self.differences) or 'nowhere')))
 
 
@@ -103,7 +106,10 @@ def initialise(network: nn.Module, path: str | Path) -> Report:
                           f'{next(iter(skipped.values()))}')
     tokens.load_state_dict(state)
     untouched = tuple(sorted(f'tokens.{key}' for key in state if f'tokens.{key}' not in loaded))
-    return Report(path, source.format, loaded, skipped, untouched, _differences(tokens, source))
+    outside = tuple(name for name, part in network.named_children()
+                    if part is not tokens and part.state_dict())
+    return Report(path, source.format, loaded, skipped, untouched, outside,
+                  _differences(tokens, source))
 
 
 #: Width -> heads of the published encoders; no tensor tells them.

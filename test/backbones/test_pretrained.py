@@ -291,6 +291,21 @@ def test_positions_are_resized_and_the_class_token_is_kept_or_left_out(tmp_path)
     assert torch.equal(kept.tokens.position.detach()[0, 0], before)
 
 
+@pytest.mark.parametrize('prefix', ['image_encoder.', ''])
+def test_positions_of_sam_and_lvm_med_are_resized_along_rows_and_columns(tmp_path, prefix):
+    state = sam_state(prefix, grid=8)
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing='ij')
+    state[f'{prefix}pos_embed'][..., 0] = rows
+    state[f'{prefix}pos_embed'][..., 1] = columns
+    network = create('vit', **CONFIG, class_token=False)
+    report = initialise(network, saved(tmp_path / 'vit_b.pth', state))
+    assert 'resized from 8 x 8 to 4 x 4' in report.loaded['tokens.position']
+    found = network.tokens.position.detach().reshape(4, 4, WIDTH)
+    assert torch.allclose(found[..., 0].mean(1).diff(), torch.tensor(2.0), atol=0.2)
+    assert torch.allclose(found[..., 0].diff(dim=1), torch.tensor(0.0), atol=1e-4)
+    assert torch.allclose(found[..., 1], found[..., 0].T, atol=1e-4)
+
+
 def test_resizing_keeps_a_linear_ramp_linear():
     ramp = torch.arange(4.0).repeat(4, 1).reshape(1, 16, 1)
     wide = resized_positions(ramp, 4, (8, 8)).reshape(8, 8)
@@ -307,6 +322,10 @@ def test_transunet_takes_the_layers_and_positions_but_not_the_patches(tmp_path):
     assert 'the network does it by [16, 128, 1, 1]' \
         in report.skipped['image_encoder.patch_embed.proj.weight']
     assert 'tokens.embed.weight' in report.untouched
+    # Its convolutions are of no published encoder that is read.
+    assert set(report.outside) == {
+        name for name, part in network.named_children() if name != 'tokens'}
+    assert f'; all of {report.outside[0]}, ' in str(report)
 
 
 @pytest.mark.parametrize('form', [dict, hugging_face])
