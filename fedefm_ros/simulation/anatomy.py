@@ -16,7 +16,7 @@
 What the beam meets besides the devices: patients, animals, phantoms.
 
 Each builder returns the line integrals of one scene as two layers (H, W) float32 without unit:
-what stays with the table (spine, ribs, phantom box) and what moves with breath and heart.
+what stays with the table (spine, ribs, phantom box) and what moves with breath.
 """
 
 from dataclasses import dataclass
